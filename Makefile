@@ -1,0 +1,76 @@
+# Python >= 3.11, git and make are enough. `make help` lists what there is.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    ?= runs/l2r-mnist5k
+ARGS   ?=
+
+BIN   := $(VENV)/bin
+# touched when everything is installed; a second make installs nothing
+STAMP := $(VENV)/.noisykit-installed
+# nbdev_export does nothing where this is set
+unexport IN_TEST
+
+.PHONY: help setup run test prepare readme docs lab clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run       train learning to reweight on a small MNIST into $(RUN)"
+	@echo "               (RUN=folder; other parameters: ARGS='-p epochs 2')"
+	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make test      every check and test"
+	@echo "make prepare   after an edit: export modules, clean notebooks, README.md"
+	@echo "make docs      the site, into _docs/ (needs Quarto)"
+	@echo "make clean     remove what can be made again (not runs/, data/ or $(VENV))"
+	@echo "PYTHON=python3.12 chooses the interpreter, VENV=folder the environment."
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml settings.ini
+	@p='$(PYTHON)'; test ! -x '$(BIN)/python' || p='$(BIN)/python'; \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "noisykit needs Python 3.11 or newer, and $$p is older or not there: name another, as in 'make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12', and remove $(VENV) first if it is there." >&2; exit 1; }
+	@'$(BIN)/python' -m pip --version >/dev/null 2>&1 || { \
+	  '$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: python3-venv) or name another Python with PYTHON=." >&2; exit 1; }; \
+	  '$(PYTHON)' -m venv '$(VENV)'; }
+	@echo "== installing into $(VENV): torch and the rest, some minutes and about 6 GB the first time"
+	@'$(BIN)/python' -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch '$@'
+
+run: $(STAMP)
+	@mkdir -p '$(RUN)'
+	'$(BIN)/papermill' nbs/run_method.ipynb '$(RUN)/run.ipynb' -k python3 --log-output --no-progress-bar \
+	  -p method l2r -p run_dir '$(RUN)' $(ARGS) </dev/null
+
+test: $(STAMP)
+	@echo "== 1/5 notebooks and exported modules"
+	@'$(BIN)/python' tests/check_tree.py export notebooks paths
+	@echo "== 2/5 site and README"
+	@'$(BIN)/python' tests/check_tree.py site readme
+	@echo "== 3/5 ruff"
+	@'$(BIN)/ruff' check -q . && echo "ok   ruff"
+	@echo "== 4/5 notebooks as tests"
+	@OMP_NUM_THREADS=1 '$(BIN)/nbdev_test' --n_workers 2 --do_print </dev/null # one thread each: two processes that wait for each other's cores are many times slower
+	@echo "== 5/5 tests"
+	@'$(BIN)/python' -m pytest tests </dev/null
+
+prepare: $(STAMP)
+	'$(BIN)/nbdev_export'
+	'$(BIN)/nbdev_clean'
+	'$(BIN)/python' tests/readme.py
+
+readme: $(STAMP)
+	'$(BIN)/python' tests/readme.py
+
+# README.md comes first: nbdev would make another one where it is older than index.ipynb
+docs: $(STAMP)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org) on the PATH; everything else does without." >&2; exit 1; }
+	'$(BIN)/python' tests/readme.py
+	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null
+
+lab: $(STAMP)
+	'$(BIN)/jupyter' lab nbs/index.ipynb
+
+clean:
+	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist
+	find nbs noisykit tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

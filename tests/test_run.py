@@ -1,0 +1,193 @@
+"""Whole runs by papermill, as a user starts them."""
+import json, subprocess, time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import ENV, ROOT, SMALL, command, papermill, tree
+from noisykit.record import Run
+from noisykit.run import Refused, run_method
+
+def test_papermill_trains_what_was_asked_for(l2r_run):
+    done, folder, out = l2r_run
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = Run(folder)
+    assert (run.config["method"], run.config["noise_rate"], run.config["epochs"]) == ("l2r", 0.6, 2)   # not the notebook's defaults
+    assert run.presets["lr"] == "default" and "method" not in run.presets
+    assert {"epoch", "train_loss", "train_loss_clean", "train_loss_flipped", "test_accuracy", "weight_clean"} <= set(run.metrics)
+    assert run.metrics.epoch.tolist() == [1, 2] and run.metrics.test_accuracy.iloc[-1] > 0.5
+    assert run.samples("weight").shape == (2, len(run.labels)) and run.labels.flipped.mean() == pytest.approx(0.6, abs=0.05)
+    assert {p.stem for p in (folder/"figures").glob("*.png")} == {"learning_curves", "weights", "pred_probs", "transition", "best_fits", "worst_fits"}
+    assert list((folder/"tensorboard").glob("events*")) and run.env["torch"] == torch.__version__
+    outputs = [o for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])]
+    assert not [o for o in outputs if o["output_type"] == "error"] and sum("image/png" in o.get("data", {}) for o in outputs) >= 6
+    assert not [o for o in outputs if "Warning" in "".join(o.get("text", ""))]
+
+def test_the_record_is_plain_files(l2r_run):
+    _, folder, _ = l2r_run
+    labels, metrics = pd.read_csv(folder/"labels.csv"), pd.read_csv(folder/"metrics.csv")
+    with np.load(folder/"samples/0002.npz") as z: values = dict(z)
+    train = labels[labels.split == "train"]
+    assert set(values) == {"given_prob", "prediction", "max_prob", "loss", "margin", "weight"} and all(len(v) == len(train) for v in values.values())
+    assert ((values["prediction"] == train.given).mean()) == pytest.approx(metrics.train_accuracy.iloc[-1])
+    assert values["loss"][train.flipped].mean() == pytest.approx(metrics.train_loss_flipped.iloc[-1], rel=1e-5)
+
+def test_without_an_output_path(tmp_path):
+    "papermill then prints the notebook; the run folder must be there all the same, and the source untouched"
+    before = tree(ROOT/"nbs")
+    done = papermill("run_method", method="ce", run_dir=tmp_path/"run", **SMALL | dict(epochs=1))
+    assert done.returncode == 0 and json.loads(done.stdout)["cells"]
+    assert len(Run(tmp_path/"run").metrics) == 1 and (tmp_path/"run/figures/learning_curves.png").is_file()
+    assert tree(ROOT/"nbs") == before
+
+def test_killed_and_resumed_is_as_if_nothing_happened(tmp_path, l2r_run):
+    "SIGKILL after the first epoch; the same command goes on; every number equals an uninterrupted run of another process"
+    params = dict(method="l2r", run_dir=tmp_path/"run", **SMALL | dict(epochs=5))
+    started = subprocess.Popen(command("run_method", tmp_path/"out.ipynb", **params), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not (tmp_path/"run/samples/0002.npz").is_file():
+        assert started.poll() is None, "the run ended before it could be killed"
+        time.sleep(.02)
+    subprocess.run(["pkill", "-KILL", "-s", str(started.pid)]) ; started.wait()
+    cut = len(Run(tmp_path/"run").metrics)
+    assert cut < 5
+    assert papermill("run_method", tmp_path/"out.ipynb", **params).returncode == 0
+    whole = run_method(method="l2r", run_dir=str(tmp_path/"whole"), quiet=True, **SMALL | dict(epochs=5))
+    resumed = Run(tmp_path/"run")
+    pd.testing.assert_frame_equal(resumed.metrics.drop(columns="seconds"), whole.metrics.drop(columns="seconds"), check_exact=True)
+    for name in ("loss", "margin", "prediction", "weight"): assert np.array_equal(resumed.samples(name), whole.samples(name)), name
+
+def test_a_finished_run_is_read_not_repeated(l2r_run):
+    _, folder, out = l2r_run
+    before = (folder/"metrics.csv").read_bytes()
+    assert papermill("run_method", out, method="l2r", run_dir=folder, **SMALL).returncode == 0
+    assert (folder/"metrics.csv").read_bytes() == before
+
+@pytest.fixture
+def one_thread():
+    n = torch.get_num_threads(); torch.set_num_threads(1); yield; torch.set_num_threads(n)
+
+@pytest.fixture(autouse=True)
+def _single(one_thread): "papermill's processes have one thread; so must runs that are compared with theirs"
+
+def test_engines_agree_over_a_whole_run(tmp_path):
+    jvp, higher = (run_method(method="l2r", engine=e, precision="float64", run_dir=str(tmp_path/e), quiet=True, **SMALL) for e in ("jvp", "higher"))
+    for name in ("loss", "weight"): assert np.allclose(jvp.samples(name), higher.samples(name), rtol=1e-4, atol=1e-5)
+
+@pytest.mark.parametrize("kw", [dict(precision="bfloat16"), dict(optimizer="adamw", lr=3e-3), dict(optimizer="adam", lr=3e-3), dict(options={"weighting": "sigmoid", "scale": "std"}),
+                                dict(grad_clip=0.25), dict(model="lenet"), dict(schedule={"milestones": [1], "gamma": 0.1}), dict(noise="uniform"), dict(nesterov=True), dict(val_share=0.2)], ids=str)
+def test_variants_learn(tmp_path, kw):
+    run = run_method(method="l2r", run_dir=str(tmp_path/"r"), quiet=True, **SMALL | dict(epochs=3) | kw)
+    assert run.metrics.objective.iloc[-1] < run.metrics.objective.iloc[0] and run.metrics.test_accuracy.iloc[-1] > (0.2 if "lenet" in kw.values() else 0.4)
+    if "schedule" in kw: assert run.metrics.lr.tolist() == pytest.approx([0.05, 0.005, 0.005])
+    if "val_share" in kw: assert run.metrics.valid_accuracy.iloc[-1] < 0.6 < run.metrics.test_accuracy.iloc[-1]   # its labels are noisy
+
+def test_global_generators_are_left_alone(tmp_path):
+    torch.manual_seed(1); np.random.seed(1)
+    state = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
+    run_method(method="ce", run_dir=str(tmp_path/"r"), precision="float64", quiet=True, **SMALL)
+    assert torch.equal(state[0], torch.get_rng_state()) and (state[1] == np.random.get_state()[1]).all()
+    assert (state[2], state[3]) == (torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled())
+
+def test_noise_from_a_file_gives_the_same_run(tmp_path):
+    from noisykit.datasets import load_dataset
+    from noisykit.noise import make_noise, save_noise
+    save_noise(make_noise(load_dataset("digits").labels, 10, "symmetric", 0.6, seed=0), tmp_path/"n.csv")
+    a = run_method(method="ce", run_dir=str(tmp_path/"a"), quiet=True, **SMALL)
+    b = run_method(method="ce", run_dir=str(tmp_path/"b"), quiet=True, noise_file=str(tmp_path/"n.csv"), **{k: v for k, v in SMALL.items() if "noise" not in k})
+    assert np.array_equal(a.samples("loss"), b.samples("loss")) and (a.labels == b.labels).all(axis=None)
+
+def test_own_images(tmp_path, digit_folder):
+    "A folder of JPEGs through worker processes, by papermill; a broken one is named, skipped when asked, and counted"
+    broken = digit_folder/"1"/"broken.jpg"
+    broken.write_bytes(b"no picture")
+    params = dict(method="ce", dataset="imagefolder", data_dir=digit_folder, model="cnn", epochs=2, batch_size=16, run_dir=tmp_path/"run", device="cpu")
+    before = tree(digit_folder)
+    refused = papermill("run_method", tmp_path/"a.ipynb", yaml="data_options: {image_size: 16, workers: 2}", **params)
+    assert refused.returncode and str(broken) in refused.stderr and "1 of 91 images are unreadable" in refused.stderr and not (tmp_path/"run").exists()
+    taken = papermill("run_method", tmp_path/"b.ipynb", yaml="data_options: {image_size: 16, workers: 2, skip_unreadable: true}", **params)
+    assert taken.returncode == 0, taken.stderr[-3000:]
+    assert "1 unreadable images skipped" in (tmp_path/"b.ipynb").read_text() and len(Run(tmp_path/"run").labels) == 72
+    assert tree(digit_folder) == before
+
+@pytest.fixture
+def digit_folder(tmp_path):
+    "90 digits as JPEGs, a folder a class"
+    from PIL import Image
+    from noisykit.datasets import load_dataset
+    s = load_dataset("digits")
+    for c in range(3):
+        (tmp_path/f"images/{c}").mkdir(parents=True)
+        for k, i in enumerate(np.flatnonzero(s.labels == c)[:30]): Image.fromarray(s.train.pixels[i, 0].numpy()).resize((24, 20)).save(tmp_path/f"images/{c}/{k:02}.jpg")
+    return tmp_path/"images"
+
+# ---- bad input: one sentence, a non-zero exit, nothing written
+
+BAD = {
+    "misspelt parameter": (dict(metod="l2r"), "unknown parameter 'metod'; did you mean 'method'?"),
+    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; known: ce, l2r, probe_only"),
+    "NaN loss": (dict(method="ce", lr=1e30, run_dir="{tmp}/nan"), "the loss is"),
+}
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_by_papermill(tmp_path, name):
+    params, sentence = BAD[name]
+    params = {k: str(v).format(tmp=tmp_path) for k, v in params.items()}
+    runs = set((ROOT/"runs").glob("*"))
+    done = papermill("run_method", tmp_path/"out.ipynb", **SMALL | dict(dataset="digits") | params)
+    assert done.returncode != 0 and sentence in done.stderr
+    assert "Traceback" not in done.stderr.split("Exception encountered")[-1]
+    assert set((ROOT/"runs").glob("*")) == runs
+
+IN_PROCESS = {
+    "data set": (dict(dataset="mnist"), "unknown dataset 'mnist'; did you mean 'mnist5k'?"),
+    "law": (dict(noise="symetric"), "unknown noise 'symetric'; did you mean 'symmetric'?"),
+    "network": (dict(model="resnet31"), "unknown network 'resnet31'"),
+    "method option": (dict(method="l2r", options={"wieghting": "clamp"}), "method 'l2r' has no option 'wieghting'; it takes: weighting, scale"),
+    "noise option": (dict(noise_options={"map": "next"}), "noise law 'symmetric' has no option 'map'"),
+    "data option": (dict(data_options={"size": 3}), "data set 'digits' has no option 'size'"),
+    "rate": (dict(noise_rate=1.01), "noise_rate must be a number from 0 to 1; got 1.01"),
+    "label out of range": (dict(noise=None, noise_rate=None, noise_file="{tmp}/high.csv"), "label 10 of sample 3 is out of range: labels are 0..9"),
+    "probe too large for a class": (dict(probe_size=1430), "probe_size 1430 needs 143 images of each class; class '8' has 139"),
+    "no probe": (dict(method="l2r", probe_size=0), "method 'l2r' needs a probe"),
+    "data folder missing": (dict(dataset="fashion_mnist", data_dir="{tmp}/nowhere"), "nowhere does not exist"),
+    "data folder empty": (dict(dataset="fashion_mnist", data_dir="{tmp}/empty"), "holds no Fashion-MNIST files: expected train-images-idx3-ubyte"),
+    "image folder empty": (dict(dataset="imagefolder", data_dir="{tmp}/empty"), "holds 0 class folders"),
+    "noise file too short": (dict(noise=None, noise_rate=None, noise_file="{tmp}/short.npy"), "has 5 labels, the data set has 1437"),
+    "noise file of another order": (dict(noise=None, noise_rate=None, noise_file="{tmp}/order.csv"), "is for another data set or order"),
+    "device": (dict(device="tpu"), "device 'tpu' cannot be used"),
+    "weights missing": (dict(weights="{tmp}/no.pt"), "no.pt"),
+}
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_bad_input(tmp_path, name):
+    from noisykit.datasets import load_dataset
+    kw, sentence = IN_PROCESS[name]
+    y = load_dataset("digits").labels
+    (tmp_path/"empty").mkdir()
+    high = y.copy(); high[3] = 10
+    pd.DataFrame({"label": y, "label_noisy": high}).to_csv(tmp_path/"high.csv", index=False)
+    pd.DataFrame({"label": y[::-1], "label_noisy": y[::-1]}).to_csv(tmp_path/"order.csv", index=False)
+    np.save(tmp_path/"short.npy", y[:5])
+    before = tree(tmp_path)
+    filled = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in kw.items()}
+    with pytest.raises(Refused) as e: run_method(**SMALL | dict(run_dir=str(tmp_path/"run")) | filled)
+    assert sentence in str(e.value) and "\n" not in str(e.value)
+    assert tree(tmp_path) == before and not (tmp_path/"run").exists()
+
+def test_a_folder_with_another_configuration_is_refused(l2r_run):
+    _, folder, _ = l2r_run
+    before = tree(folder)
+    with pytest.raises(Refused, match="holds another configuration: noise_rate is 0.6 there and 0.5 here"):
+        run_method(method="l2r", run_dir=str(folder), **SMALL | dict(noise_rate=0.5))
+    with pytest.raises(Refused, match="already holds this run"): run_method(method="l2r", run_dir=str(folder), resume=False, **SMALL)
+    assert tree(folder) == before
+
+def test_a_loss_that_is_no_number_keeps_the_record(tmp_path):
+    "The first epochs are good; then the loss blows up: what was recorded stays, and the message says where"
+    run_method(method="ce", run_dir=str(tmp_path/"r"), quiet=True, **SMALL | dict(epochs=2, schedule={"milestones": [1], "gamma": 1.0}))
+    with pytest.raises(Refused, match=r"at epoch 2, step \d+: training stopped; the record up to epoch 1 is in"):
+        run_method(method="ce", run_dir=str(tmp_path/"s"), quiet=True, **SMALL | dict(epochs=3, schedule={"milestones": [1], "gamma": 1e30}))
+    good, kept = Run(tmp_path/"r"), Run(tmp_path/"s")
+    assert kept.metrics.epoch.tolist() == [1] and np.array_equal(kept.samples("loss", 1), good.samples("loss", 1))
