@@ -119,7 +119,7 @@ def tidy(runs)->pd.DataFrame: # one row a run
 # %% ../nbs/04_record.ipynb #def-open-run-folder-config-d
 def open_run(folder, config:dict, presets:dict, env:dict, resume:bool=True)->Run:
     "Claim `folder` for `config`; ValueError if it holds another configuration, or a run that must not be resumed"
-    folder = Path(folder)
+    folder, config = Path(folder), yaml.safe_load(yaml.safe_dump(config)) # as it will be read back: tuples become lists
     if (folder/'config.yaml').is_file():
         old = Run(folder).config
         other = [k for k in config if k not in WHERE and old.get(k) != config[k]]

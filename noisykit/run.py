@@ -66,13 +66,13 @@ class Config:
 # %% ../nbs/08_run.ipynb #presets
 PRESETS = [
     (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd', lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0.), 'default'),
-    (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2), 'our choice: a rate where noise matters on 5,000 easy digits; lr from two tries (0.05, 0.2) with l2r, seed 0'),
     (dict(dataset='imagefolder'), dict(noise='none', noise_rate=0., model='resnet18', batch_size=32, lr=.01, probe_size=0), 'default: labels as they are'),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
     (dict(dataset='cifar100', noise='asymmetric'), dict(noise_options={'map': 'next'}), "SLN's CIFAR-100 noise: class i to i+1"),
     *((dict(dataset=d), dict(model='resnet32', epochs=160, batch_size=100, lr=.1, momentum=.9, weight_decay=2e-4, schedule={'milestones': [80, 120], 'gamma': .1}, probe_size=1000),
        "L2R's CIFAR settings: ResNet-32, 80,000 steps of 100 images, x0.1 at 40,000 and 60,000 (Ren et al. 2018 and its code)") for d in ('cifar10', 'cifar100')),
+    (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
 ]
 SIZES = dict(epochs=(1, None), batch_size=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1), momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), seed=(0, None))
 KINDS = dict(epochs=int, batch_size=int, probe_size=int, nproc=int, seed=int, data_options=dict, noise_options=dict, options=dict, resume=bool, nesterov=bool)
