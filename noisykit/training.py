@@ -112,19 +112,35 @@ def create_schedule(opt, schedule, epochs:int):
     if isinstance(schedule, dict) and set(schedule) == {'milestones', 'gamma'}: return torch.optim.lr_scheduler.MultiStepLR(opt, **schedule)
     raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, or a dictionary with milestones and gamma")
 
-# %% ../nbs/05_training.ipynb #class-trainer
+# %% ../nbs/05_training.ipynb #dataclass-2
+@dataclass
 class Trainer:
-    "Trains `net` on `data` by a method, and writes the run folder"
-    def __init__(self, run:Run, data:Data, net:nn.Module, opt, method:str='ce', options:dict|None=None, epochs:int=1, batch_size:int=64, schedule='constant',
-                 grad_clip:float|None=None, seed:int=0, device='cpu', precision:str='float32', engine:str='jvp', quiet:bool=False):
-        self.run, self.data, self.net, self.opt = run, data, net.to(device, memory_format=torch.channels_last), opt
-        self.epochs, self.batch_size, self.grad_clip, self.seed, self.device, self.precision, self.engine, self.quiet = epochs, batch_size, grad_clip, seed, torch.device(device), precision, engine, quiet
-        self.schedule = create_schedule(opt, schedule, epochs)
-        self.images, self.test = data.source.train.to(device), data.source.test.to(device)
-        self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(device)
-        self.done, self.steps = 0, 0
-        cls, options = create_options(method, options)
-        if cls.needs_probe and data.probe is None: raise ValueError(f"method {method!r} needs a probe: set probe_size to the number of clean samples")
+    "Trains `net` on `data` by a method, and writes the run folder; ValueError for an unknown method, option or schedule, or a missing probe"
+    run:Run
+    data:Data
+    net:nn.Module # moved to `device`
+    opt:torch.optim.Optimizer # of net's parameters
+    method:str='ce' # a registered name; the method itself afterwards
+    options:dict|None=None # the method's own
+    epochs:int=1
+    batch_size:int=64 # at most so many samples a step
+    schedule:str|dict='constant'
+    grad_clip:float|None=None # largest gradient norm
+    seed:int=0 # of order, augmentation and probe batches
+    device:str='cpu'
+    precision:str='float32' # 'bfloat16' for autocast
+    engine:str='jvp' # of the meta-gradient
+    quiet:bool=False
+
+    def __post_init__(self):
+        self.device, data = torch.device(self.device), self.data
+        self.net.to(self.device, memory_format=torch.channels_last)
+        self.schedule = create_schedule(self.opt, self.schedule, self.epochs)
+        self.images, self.test = data.source.train.to(self.device), data.source.test.to(self.device)
+        self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(self.device)
+        self.done, self.steps = 0, 0 # whole epochs, steps
+        cls, options = create_options(self.method, self.options)
+        if cls.needs_probe and data.probe is None: raise ValueError(f"method {self.method!r} needs a probe: set probe_size to the number of clean samples")
         self.method = cls(self, options)
 
     def probe(self)->tuple: # x [P, C, H, W], y [P]
@@ -199,7 +215,10 @@ class Trainer:
             path = self.run.folder/name
             if not path.is_file(): continue
             try: state = torch.load(path, map_location=self.device, weights_only=True)
-            except Exception as e: print(f"{path} cannot be read ({type(e).__name__}); trying the one before it", flush=True); continue
+            except Exception as e:
+                print(f"{path} cannot be read ({type(e).__name__}): set aside, trying the one before it", flush=True)
+                path.replace(path.with_name(f'{name}.unreadable'))
+                continue
             self.net.load_state_dict(state['net']); self.opt.load_state_dict(state['opt']); self.method.load_state_dict(state['method'])
             if self.schedule: self.schedule.load_state_dict(state['schedule'])
             self.done, self.steps = state['epoch'], state['steps']
