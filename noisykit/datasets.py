@@ -46,8 +46,9 @@ class TensorImages:
     def __len__(self): return len(self.pixels)
     @property
     def shape(self): return tuple(self.pixels.shape[1:]) # (C, H, W)
-    def to(self, device): return TensorImages(self.pixels.to(device), self.mean, self.std, self.pad, self.flip)
-    def take(self, index): return TensorImages(self.pixels[torch.as_tensor(index, device=self.pixels.device)], self.mean, self.std, self.pad, self.flip)
+    def _like(self, pixels): return TensorImages(pixels, self.mean, self.std, self.pad, self.flip)
+    def to(self, device): return self._like(self.pixels.to(device))
+    def take(self, index): return self._like(self.pixels[torch.as_tensor(index, device=self.pixels.device)])
     subset = take
 
     def batches(self, batches, key=None):
@@ -62,7 +63,8 @@ class TensorImages:
 def normalise(x:Tensor, mean, std)->Tensor: # float in torch's default dtype, channels last in memory: pooling and convolutions are faster that way
     "uint8 pixels [B, C, H, W] to (x/255 - mean)/std"
     dtype = torch.get_default_dtype()
-    scale, shift = (torch.tensor(t, dtype=dtype, device=x.device)[:, None, None] for t in ([1/(255*s) for s in std], [-m/s for m, s in zip(mean, std)]))
+    per_channel = [1/(255*s) for s in std], [-m/s for m, s in zip(mean, std)]
+    scale, shift = (torch.tensor(t, dtype=dtype, device=x.device)[:, None, None] for t in per_channel)
     return x.to(dtype, memory_format=torch.channels_last).mul_(scale).add_(shift)
 
 def shift_flip(x:Tensor, draw:Tensor, pad:int, flip:bool)->Tensor:
@@ -110,11 +112,13 @@ def load_dataset(name:str, # a name in `DATASETS`
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
     if name not in DATASETS: raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
     known = DATASETS[name].__code__.co_varnames[1:DATASETS[name].__code__.co_argcount]
-    if extra := set(options) - set(known): raise ValueError(f"data set {name!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(('train_size',) + known)}")
+    if extra := set(options) - set(known):
+        raise ValueError(f"data set {name!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(('train_size',) + known)}")
     if data_dir is not None and not Path(data_dir).is_dir(): raise FileNotFoundError(f"data folder {data_dir} does not exist")
     source = DATASETS[name](None if data_dir is None else Path(data_dir), **options)
     if train_size is None: return source
-    if not len(source.classes) <= train_size <= len(source.train): raise ValueError(f"train_size {train_size} is outside {len(source.classes)}..{len(source.train)}, the classes and images of {name}")
+    if not len(source.classes) <= train_size <= len(source.train):
+        raise ValueError(f"train_size {train_size} is outside {len(source.classes)}..{len(source.train)}, the classes and images of {name}")
     keep = stratified(source.labels, train_size, 0, 'train_size')
     source.train, source.labels = source.train.subset(keep), source.labels[keep]
     return source
@@ -164,7 +168,7 @@ def _downloaded(name, download):
     "data/<name>, after torchvision's `download(root)` filled it"
     root = home()/'data'/name
     try: download(str(root))
-    except Exception as e: raise FileNotFoundError(f"{name} is not in {root} and could not be downloaded ({e}); name its folder in data_dir") from None
+    except Exception as e: raise FileNotFoundError(f"{name} is not in {root} and could not be downloaded ({' '.join(str(e).split())}); name its folder in data_dir") from None
     return root
 
 # %% ../nbs/03_datasets.ipynb #def-read-idx-path-path-np-nd
@@ -216,7 +220,8 @@ def cifar10(data_dir):
 def cifar100(data_dir):
     "50,000 + 10,000 colour pictures, 32x32, 100 classes in 20 superclasses (Krizhevsky 2009)"
     folder, parts, x, y, xt, yt = _cifar(data_dir, 'cifar100', ['train', 'test'], 'fine_labels', (.5071, .4867, .4408), (.2675, .2565, .2761))
-    names = pickle.loads((folder/'meta').read_bytes(), encoding='latin1')['fine_label_names'] if (folder/'meta').is_file() else [str(i) for i in range(100)]
+    meta = folder/'meta'
+    names = pickle.loads(meta.read_bytes(), encoding='latin1')['fine_label_names'] if meta.is_file() else [str(i) for i in range(100)]
     group = dict(zip(y, parts[0]['coarse_labels'])) if 'coarse_labels' in parts[0] else {}
     return Source('cifar100', names, x, y, xt, yt, superclass=[group.get(c, -1) for c in range(100)] if group else None)
 
@@ -255,7 +260,8 @@ class FolderImages:
 class _Decoded(torch.utils.data.Dataset):
     def __init__(self, images, key):
         size, self.images, self.key = images.size, images, key
-        self.transform = v2.Compose([v2.RandomResizedCrop(size, scale=(.5, 1.), antialias=True), v2.RandomHorizontalFlip()] if key else [v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+        self.transform = v2.Compose([v2.RandomResizedCrop(size, scale=(.5, 1.), antialias=True), v2.RandomHorizontalFlip()] if key
+                                    else [v2.Resize(size, antialias=True), v2.CenterCrop(size)])
 
     def __getitem__(self, i):
         picture = decode(self.images.paths[i])
@@ -267,7 +273,7 @@ def decode(path)->Image.Image:
     "The picture as RGB; OSError that names an unreadable file"
     try:
         with Image.open(path) as im: return im.convert('RGB')
-    except Exception as e: raise OSError(f"image {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'})") from None
+    except Exception as e: raise OSError(f"image {path} cannot be read ({type(e).__name__}: {' '.join(str(e).split())})") from None
 
 def unreadable(paths)->list: # [(index, message)]
     "Which of `paths` cannot be decoded; threads, since decoding releases the interpreter"
@@ -301,7 +307,9 @@ def _scan(folder, classes):
 
 def _readable(paths, y, skip):
     bad = unreadable(paths)
-    if bad and not skip: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, or leave them out with data option skip_unreadable=True")
+    if bad and not skip:
+        raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
+                         "or leave them out with data option skip_unreadable=True")
     keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
     return ([paths[i] for i in keep], y[keep]), [m for _, m in bad]
 
@@ -335,7 +343,8 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
     rng = stream(seed, 'split')
     want = np.full(C, probe_size//C); want[rng.permutation(C)[:probe_size % C]] += 1
     have = np.bincount(noise.true[noise.true >= 0], minlength=C)
-    if (have < want).any(): raise ValueError(f"probe_size {probe_size} needs {want.max()} images of each class; class {source.classes[(have - want).argmin()]!r} has {have[(have - want).argmin()]}")
+    short = (have - want).argmin()
+    if have[short] < want[short]: raise ValueError(f"probe_size {probe_size} needs {want[short]} images of each class; class {source.classes[short]!r} has {have[short]}")
     order = rng.permutation(N)
     probe = np.sort(np.concatenate([order[noise.true[order] == c][:want[c]] for c in range(C)]).astype(int))
     rest = order[~np.isin(order, probe)]

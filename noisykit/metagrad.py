@@ -48,9 +48,11 @@ UPDATES = {torch.optim.SGD: _sgd, torch.optim.Adam: _adam, torch.optim.AdamW: _a
 
 def check_optimizer(opt:torch.optim.Optimizer):
     "ValueError if the engine has no written-out update for `opt`"
-    if type(opt) not in UPDATES: raise ValueError(f"no look-ahead step for {type(opt).__name__}; known: {', '.join(o.__name__ for o in UPDATES)}")
+    if type(opt) not in UPDATES:
+        raise ValueError(f"no look-ahead step for {type(opt).__name__}; known: {', '.join(o.__name__ for o in UPDATES)}")
     for flag in ('amsgrad', 'maximize'):
-        if any(group.get(flag) for group in opt.param_groups): raise ValueError(f"no look-ahead step for {type(opt).__name__} with {flag}=True")
+        if any(group.get(flag) for group in opt.param_groups):
+            raise ValueError(f"no look-ahead step for {type(opt).__name__} with {flag}=True")
 
 def is_warm(opt:torch.optim.Optimizer)->bool:
     "False for an Adam that has not stepped yet: its slope at gradient 0 is 1/eps"
@@ -93,14 +95,16 @@ def _jvp(net, opt, inner, outer, phi, g):
     theta = [p.detach() for p in params]
     if g is None: g = inner_grad(net, inner, phi, dict(zip(names, theta)))
     if not isinstance(g, (list, tuple)): g = [g]*len(theta)
-    with torch.no_grad(): U, S = zip(*(UPDATES[type(opt)](p, gi, opt.state.get(q, {}), group) for p, gi, q, group in zip(theta, g, params, groups)))
+    update = UPDATES[type(opt)]
+    with torch.no_grad(): U, S = zip(*(update(p, gi, opt.state.get(q, {}), group) for p, gi, q, group in zip(theta, g, params, groups)))
     ahead = [(p - u).requires_grad_() for p, u in zip(theta, U)]
     loss = outer(at(net, dict(zip(names, ahead))))
     v = torch.autograd.grad(loss, ahead, materialize_grads=True)
     with fwAD.dual_level():
         duals = {k: fwAD.make_dual(p, -s*vi) for k, p, s, vi in zip(names, theta, S, v)}
         with _Rules(): slope = fwAD.unpack_dual(inner(at(net, duals), *phi)).tangent
-        grads = torch.autograd.grad(slope, phi, materialize_grads=True) if slope is not None else tuple(map(torch.zeros_like, phi))
+        if slope is None: return MetaGrad(tuple(map(torch.zeros_like, phi)), loss.detach()) # inner does not see the network
+        grads = torch.autograd.grad(slope, phi, materialize_grads=True)
     return MetaGrad(grads, loss.detach())
 
 def inner_grad(net, inner, phi, theta):

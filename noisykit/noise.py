@@ -97,7 +97,8 @@ def matrix(num_classes, rate, matrix=None):
     "A flipped label of class i is drawn from row i of `matrix` [C, C]; at rate 1 the matrix is used as it is"
     M = np.asarray(matrix if matrix is not None else [], dtype=float)
     if M.shape != (num_classes, num_classes) or (M < 0).any() or not np.allclose(M.sum(1), 1):
-        raise ValueError(f"the law 'matrix' needs noise option matrix: {num_classes} x {num_classes} numbers >= 0 whose rows sum to 1; got shape {M.shape}")
+        raise ValueError(f"the law 'matrix' needs noise option matrix: {num_classes} x {num_classes} numbers >= 0 whose rows sum to 1; "
+                         f"got shape {M.shape}")
     return (1 - rate)*np.eye(num_classes) + rate*M
 
 # %% ../nbs/00_noise.ipynb #def-resolve-map-map-c-superc
@@ -132,7 +133,8 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
     if law not in LAWS: raise ValueError(f"unknown noise law {law!r}; known: {', '.join(LAWS)}")
     if not 0 <= rate <= 1: raise ValueError(f"noise rate {rate} is outside 0..1")
     known = list(inspect.signature(LAWS[law]).parameters)[2:]
-    if extra := set(options) - set(known): raise ValueError(f"noise law {law!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(known) or 'none'}")
+    if extra := set(options) - set(known):
+        raise ValueError(f"noise law {law!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(known) or 'none'}")
     T = LAWS[law](num_classes, rate, **options)
     u = stream(seed, f'noise {law}').random(len(true))
     given = np.minimum((np.cumsum(T, 1)[true] <= u[:, None]).sum(1), num_classes - 1) # rounding may leave the last sum just below 1
@@ -178,6 +180,7 @@ def load_noise(path, # .csv with a column label_noisy (and label), or .npy [N]
     if len(table) != len(true): raise ValueError(f"noise file {path} has {len(table)} labels, the data set has {len(true)}")
     given = check_labels(table.label_noisy.to_numpy(), num_classes)
     if 'label' in table and (wrong := int((table.label.to_numpy() != true).sum())):
-        raise ValueError(f"noise file {path} is for another data set or order: its column label differs from the true labels at {wrong} of {len(true)} samples")
+        raise ValueError(f"noise file {path} is for another data set or order: "
+                         f"its column label differs from the true labels at {wrong} of {len(true)} samples")
     true.setflags(write=False)
     return NoisyLabels(given, true, np.nan_to_num(transitions(true, given, num_classes)), 'file', float((given != true).mean()))

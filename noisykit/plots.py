@@ -36,8 +36,11 @@ def learning_curves(run:Run, axs=None): # two axes
     "Loss and accuracy by epoch: all, clean and flipped training samples, and the test set"
     m, axs = run.metrics, row(2) if axs is None else axs
     for ax, what in zip(axs, ('loss', 'accuracy')):
-        for name, column, style in (('all', f'train_{what}', '-'), ('clean', f'train_{what}_clean', '-'), ('flipped', f'train_{what}_flipped', '-'), ('valid', f'valid_{what}', '--'), ('test', f'test_{what}', '--')):
-            if column in m and m[column].notna().any(): ax.plot(m.epoch, m[column], style, marker='.' if len(m) < 40 else '', color=COLORS[name], label='test (true labels)' if name == 'test' else f'{name}, given labels')
+        columns = {k: f'{k}_{what}' if k in ('valid', 'test') else f'train_{what}_{k}'.removesuffix('_all') for k in ('all', 'clean', 'flipped', 'valid', 'test')}
+        for name, column in columns.items():
+            if column not in m or m[column].isna().all(): continue
+            ax.plot(m.epoch, m[column], '--' if name in ('valid', 'test') else '-', marker='.' if len(m) < 40 else '', color=COLORS[name],
+                    label='test (true labels)' if name == 'test' else f'{name}, given labels')
         ax.set(xlabel='epoch', ylabel='cross entropy' if what == 'loss' else 'accuracy', title='loss' if what == 'loss' else 'agreement with labels')
         ax.xaxis.get_major_locator().set_params(integer=True)
     axs[1].set_ylim(0, 1.02)
@@ -92,7 +95,8 @@ def sample_grid(pixels, # [n, C, H, W] uint8
     for ax, x, g, t in zip(axs.flat, pixels, given, true):
         x = np.moveaxis(np.asarray(x), 0, -1)
         ax.imshow(x if x.shape[-1] == 3 else x[..., 0], **({} if x.shape[-1] == 3 else dict(cmap='gray_r')))
-        ax.set_title(_short(classes[g]) if g == t else f'{_short(classes[g])}\n({_short(classes[t]) if t >= 0 else "none"})', fontsize=7, color='k' if g == t else COLORS['flipped'], pad=2)
+        label = _short(classes[g]) + ('' if g == t else f'\n({_short(classes[t]) if t >= 0 else "none"})')
+        ax.set_title(label, fontsize=7, color='k' if g == t else COLORS['flipped'], pad=2)
     fig.suptitle(title, fontsize=9)
     return fig
 
@@ -105,4 +109,5 @@ def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W]
     rows = order[:n] if worst else order[::-1][:n]
     L = run.labels.iloc[rows]
     right = L.flipped.sum() if worst else (~L.flipped).sum()
-    return sample_grid(pictures(rows), L.given.to_numpy(), L.true.to_numpy(), classes, title=f"the {n} given labels that fit {'worst' if worst else 'best'}: {right} of them are {'flipped' if worst else 'right'}")
+    return sample_grid(pictures(rows), L.given.to_numpy(), L.true.to_numpy(), classes,
+                       title=f"the {n} given labels that fit {'worst' if worst else 'best'}: {right} of them are {'flipped' if worst else 'right'}")

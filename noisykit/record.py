@@ -97,7 +97,8 @@ class Run:
                 epoch:int|None=None # 1..E, or -1 for the last; None for all
                )->np.ndarray: # [N], or [E, N] for all epochs
         "A per-sample value; KeyError that lists what this run has"
-        if epoch is None: return np.stack([self.samples(name, e) for e in self.metrics.epoch]) if len(self.metrics) else np.empty((0, len(self.labels)))
+        if epoch is None:
+            return np.stack([self.samples(name, e) for e in self.metrics.epoch]) if len(self.metrics) else np.empty((0, len(self.labels)))
         with np.load(self._path(int(self.metrics.epoch.iloc[-1]) if epoch == -1 else epoch)) as z:
             if name not in z: raise KeyError(f"this run has no {name!r}; it has: {', '.join(z.files)}")
             return z[name]
@@ -123,8 +124,8 @@ def open_run(folder, config:dict, presets:dict, env:dict, resume:bool=True)->Run
     if (folder/'config.yaml').is_file():
         old = Run(folder).config
         other = [k for k in config if k not in WHERE and old.get(k) != config[k]]
-        if other: raise ValueError(f"run folder {folder} holds another configuration: {other[0]} is {old.get(other[0])!r} there and {config[other[0]]!r} here"
-                                   + (f" ({len(other)} settings differ)" if len(other) > 1 else '') + "; choose another run_dir")
+        if other: raise ValueError(f"run folder {folder} holds another configuration: {other[0]} is {old.get(other[0])!r} there and "
+                                   f"{config[other[0]]!r} here{f' ({len(other)} settings differ)' if len(other) > 1 else ''}; choose another run_dir")
         if not resume: raise ValueError(f"run folder {folder} already holds this run; resume it, or choose another run_dir")
         return Run(folder)
     write_whole(folder/'env.json', lambda p: p.write_text(json.dumps(env, indent=1)))
@@ -138,8 +139,9 @@ def write_labels(run:Run, data):
     "labels.csv from a `Data`: every image of the training set, and what became of it"
     n = len(data.source.labels)
     split, given, true = np.full(n, 'train', object), np.full(n, -1), np.full(n, -1)
-    for name, index, g, t in (('train', data.index, data.noise.given, data.noise.true), ('valid', data.valid_index, data.valid_labels, data.source.labels[data.valid_index]),
-                              ('probe', data.probe_index, data.probe_labels.cpu().numpy(), data.probe_labels.cpu().numpy())):
+    clean = data.probe_labels.cpu().numpy()
+    for name, index, g, t in (('train', data.index, data.noise.given, data.noise.true), ('probe', data.probe_index, clean, clean),
+                              ('valid', data.valid_index, data.valid_labels, data.source.labels[data.valid_index])):
         split[index], given[index], true[index] = name, g, t
     table = pd.DataFrame(dict(index=np.arange(n), split=split, true=true, given=given, flipped=given != true))
     write_whole(run.folder/'labels.csv', lambda p: table.to_csv(p, index=False))

@@ -67,16 +67,21 @@ class Config:
 
 # %% ../nbs/08_run.ipynb #presets
 PRESETS = [
-    (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd', lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0.), 'default'),
-    (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2), 'our choice: a rate where noise matters on 5,000 easy digits; lr from two tries (0.05, 0.2) with l2r, seed 0'),
-    (dict(dataset='imagefolder'), dict(noise='none', noise_rate=0., model='resnet18', batch_size=32, lr=.01, probe_size=0), 'default: labels as they are'),
+    (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
+                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0.), 'default'),
+    (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
+     'our choice: a rate where noise matters on 5,000 easy digits; lr from two tries (0.05, 0.2) with l2r, seed 0'),
+    (dict(dataset='imagefolder'), dict(noise='none', noise_rate=0., model='resnet18', batch_size=32, lr=.01, probe_size=0),
+     'default: labels as they are'),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
     (dict(dataset='cifar100', noise='asymmetric'), dict(noise_options={'map': 'next'}), "SLN's CIFAR-100 noise: class i to i+1"),
-    *((dict(dataset=d), dict(model='resnet32', epochs=160, batch_size=100, lr=.1, momentum=.9, weight_decay=2e-4, schedule={'milestones': [80, 120], 'gamma': .1}, probe_size=1000),
+    *((dict(dataset=d), dict(model='resnet32', epochs=160, batch_size=100, lr=.1, momentum=.9, weight_decay=2e-4,
+                             schedule={'milestones': [80, 120], 'gamma': .1}, probe_size=1000),
        "L2R's CIFAR settings: ResNet-32, 80,000 steps of 100 images, x0.1 at 40,000 and 60,000 (Ren et al. 2018 and its code)") for d in ('cifar10', 'cifar100')),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
 ]
-RANGES = dict(epochs=(1, None), batch_size=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1), momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), seed=(0, None))
+RANGES = dict(epochs=(1, None), batch_size=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1),
+              momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), seed=(0, None))
 
 # %% ../nbs/08_run.ipynb #def-resolve-settings-tuple-c
 def resolve(**settings)->tuple: # (Config without None where there is a preset, {setting: source of its preset})
@@ -113,7 +118,8 @@ def _meant(word, known):
 def _check(k, v):
     "Type and range of one setting"
     kinds = [t for t in get_args(TYPES[k]) or [TYPES[k]] if t is not NoneType]
-    if not any(type(v) is t or (t is float and type(v) is int) for t in kinds): raise ValueError(f"{k} must be {' or '.join(WORDS[t] for t in kinds)}; got {v!r}")
+    if not any(type(v) is t or (t is float and type(v) is int) for t in kinds):
+        raise ValueError(f"{k} must be {' or '.join(WORDS[t] for t in kinds)}; got {v!r}")
     low, high = RANGES.get(k, (None, None))
     if low is not None and not low <= v <= (math.inf if high is None else high) or v == math.inf:
         raise ValueError(f"{k} must be a number {f'from {low} to {high}' if high is not None else f'of at least {low}'}; got {v!r}")
@@ -124,10 +130,12 @@ def _check_names(c):
         if c[k] not in known: raise ValueError(f"unknown {k} {c[k]!r}; {_meant(str(c[k]), known)}known: {', '.join(known)}")
     if c['noise'] == 'file' and not c['noise_file']: raise ValueError("noise 'file' needs noise_file: a .csv or .npy with the given labels")
     cls, _ = create_options(c['method'], c['options'])
-    if cls.needs_probe and not c['probe_size']: raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
+    if cls.needs_probe and not c['probe_size']:
+        raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
     with torch.device('meta'):
         net = create_network(c['model'], 10)
-        create_schedule(create_optimizer(net.parameters(), c['optimizer'], c['lr'], c['momentum'], c['nesterov'], c['weight_decay']), c['schedule'], c['epochs'])
+        opt = create_optimizer(net.parameters(), c['optimizer'], c['lr'], c['momentum'], c['nesterov'], c['weight_decay'])
+        create_schedule(opt, c['schedule'], c['epochs'])
     if c['nproc'] != 1: raise ValueError(f"nproc is {c['nproc']}; this version trains in one process")
     _check_device(c['device'])
 
@@ -143,14 +151,16 @@ def run_name(c:dict)->str:
 # %% ../nbs/08_run.ipynb #def-environment-device-dict
 def environment(device)->dict:
     "Versions, device and git commit, for env.json"
-    return dict(noisykit=noisykit.__version__, git=_git_commit(), python=platform.python_version(), torch=torch.__version__, numpy=np.__version__, platform=platform.platform(),
-                device=torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.machine(), threads=torch.get_num_threads(), cores=os.cpu_count())
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.machine()
+    return dict(noisykit=noisykit.__version__, git=_git_commit(), python=platform.python_version(), torch=torch.__version__,
+                numpy=np.__version__, platform=platform.platform(), device=name, threads=torch.get_num_threads(), cores=os.cpu_count())
 
 def _git_commit():
     "Commit of the checkout that this package runs from, with -dirty if it was changed; None for an installed package"
     checkout = Path(noisykit.__file__).parent.parent
     if not (checkout/'.git').exists() or not which('git'): return None
-    return subprocess.run(['git', '-C', str(checkout), 'describe', '--always', '--dirty', '--exclude=*'], capture_output=True, text=True).stdout.strip() or None
+    words = ['git', '-C', str(checkout), 'describe', '--always', '--dirty', '--exclude=*']
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
 
 # %% ../nbs/08_run.ipynb #def-load-c-config
 def load(c:Config):
@@ -173,7 +183,8 @@ def run_method(quiet:bool=False, **settings)->Run:
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
         opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
         write_labels(run, data)
-        Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed, c.device, c.precision, c.engine, quiet).fit()
+        Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed,
+                c.device, c.precision, c.engine, quiet).fit()
     return run
 
 # %% ../nbs/08_run.ipynb #class-refused-exception
@@ -197,21 +208,23 @@ def _start(c, data):
 def about(c, data):
     "What is about to happen, in one paragraph"
     n = data.noise
-    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_index)} probe, {len(data.source.test)} test, {len(data.source.classes)} classes; "
-            f"noise {c.noise}, nominal {n.rate:.3g}, realised {n.realised_rate:.4f}; {c.model} on {c.device}, {c.precision}, engine {c.engine}\nrun folder {c.run_dir}"
-            + (f"\n{len(data.source.skipped)} unreadable images skipped: " + '; '.join(data.source.skipped[:5]) if data.source.skipped else ''))
+    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_index)} probe, {len(data.source.test)} test, "
+            f"{len(data.source.classes)} classes; noise {c.noise}, nominal {n.rate:.3g}, realised {n.realised_rate:.4f}; {c.model} on {c.device}, {c.precision}, engine {c.engine}\nrun folder {c.run_dir}"
+            + (f"\n{len(data.source.skipped)} unreadable images skipped: {'; '.join(data.source.skipped[:5])}" if data.source.skipped else ''))
 
 # %% ../nbs/08_run.ipynb #contextmanager
 @contextmanager
 def numerics(precision:str):
     "Deterministic kernels and the default float type of a run"
-    dtype, deterministic, warn, benchmark = torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    dtype, benchmark = torch.get_default_dtype(), torch.backends.cudnn.benchmark
+    deterministic, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     torch.set_default_dtype(torch.float64 if precision == 'float64' else torch.float32)
     torch.use_deterministic_algorithms(True, warn_only=True); torch.backends.cudnn.benchmark = False
     try: yield
     finally:
-        torch.set_default_dtype(dtype); torch.use_deterministic_algorithms(deterministic, warn_only=warn); torch.backends.cudnn.benchmark = benchmark
+        torch.set_default_dtype(dtype); torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn)
 
 # %% ../nbs/08_run.ipynb #def-notebook-parameters-name
 def notebook_parameters(namespace:dict, # the notebook's globals()

@@ -34,8 +34,10 @@ class L2R(Method):
         weighting:str = 'clamp' # 'clamp' (the paper) or 'sigmoid' (the ISIC2019 study)
         scale:float|str = 1. # sigmoid: factor on the gradient, or 'std'
         def __post_init__(self):
-            if self.weighting not in ('clamp', 'sigmoid'): raise ValueError(f"l2r option weighting is {self.weighting!r}; known: clamp, sigmoid")
-            if self.scale != 'std' and (not isinstance(self.scale, (int, float)) or self.scale <= 0): raise ValueError(f"l2r option scale is {self.scale!r}; a number above 0, or 'std'")
+            if self.weighting not in ('clamp', 'sigmoid'):
+                raise ValueError(f"l2r option weighting is {self.weighting!r}; known: clamp, sigmoid")
+            if self.scale != 'std' and (not isinstance(self.scale, (int, float)) or self.scale <= 0):
+                raise ValueError(f"l2r option scale is {self.scale!r}; a number above 0, or 'std'")
 
     def usefulness(self, batch)->torch.Tensor: # [B]
         "-d outer / d eps: how much the probe's loss falls for each example's weight"
@@ -48,6 +50,7 @@ class L2R(Method):
 
     def step(self, batch):
         n = len(batch.x)
-        w = weigh(self.usefulness(batch), self.options.weighting, self.options.scale) if is_warm(self.trainer.opt) else batch.x.new_full((n,), 1/n)
+        if is_warm(self.trainer.opt): w = weigh(self.usefulness(batch), self.options.weighting, self.options.scale)
+        else: w = batch.x.new_full((n,), 1/n)
         logits = self.trainer.net(batch.x)
         return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)
