@@ -40,12 +40,12 @@ def ratios(seconds:pd.DataFrame, reference:str)->pd.DataFrame: # one row a varia
 # %% ../nbs/09_bench.ipynb #os-environ-setdefault-kineto
 os.environ.setdefault('KINETO_LOG_LEVEL', '99') # the profiler complains about a missing GPU otherwise
 
-def peak_memory(f)->int: # bytes
-    "Peak of allocated tensor memory during `f()`, above what was allocated before"
-    if torch.cuda.is_available():
-        torch.cuda.synchronize(); torch.cuda.reset_peak_memory_stats(); before = torch.cuda.memory_allocated()
-        f(); torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+def peak_memory(f, device='cpu')->int: # bytes
+    "Peak of tensor memory on `device` during `f()`, above what was allocated before"
+    if torch.device(device).type == 'cuda':
+        _sync(); torch.cuda.reset_peak_memory_stats(device); before = torch.cuda.memory_allocated(device)
+        f(); _sync()
+        return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as p: f()
     now = peak = 0
     for e in sorted((e for e in p.profiler.kineto_results.events() if e.name() == '[memory]'), key=lambda e: e.start_ns()):

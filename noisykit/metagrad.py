@@ -15,7 +15,10 @@ import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+
+from .checks import check_name
 
 # %% ../nbs/02_metagrad.ipynb #def-sgd-p-g-state-group
 def _sgd(p, g, state, group):
@@ -61,13 +64,21 @@ def is_warm(opt:torch.optim.Optimizer)->bool:
 # %% ../nbs/02_metagrad.ipynb #def-at-net-nn-module-params
 def at(net:nn.Module, params:dict)->Callable: # f(x) -> net's output
     "`net` as a function of its input, at `params` (the others as they are, without a graph); running statistics stay untouched"
-    fixed = {k: p.detach() for k, p in net.named_parameters() if k not in params}
-    return lambda *x: functional_call(net, {**fixed, **params, **{k: b.clone() for k, b in net.named_buffers()}}, x)
+    name = {id(p): k for k, p in net.named_parameters()}
+    values = {k: params[name[id(p)]] if name[id(p)] in params else p.detach() for k, p in _places(net, '_parameters')}
+    buffers = _places(net, '_buffers')
+    return lambda *x: functional_call(net, values | {k: b.clone() for k, b in buffers}, x, tie_weights=False)
+
+def _places(net, kind):
+    "Where each tensor sits: a tensor in two modules has two places, a module with two names only one"
+    return [(f'{m}.{k}'.lstrip('.'), t) for m, module in net.named_modules() for k, t in getattr(module, kind).items() if t is not None]
 
 def moved(net:nn.Module, opt:torch.optim.Optimizer)->list: # [(name, parameter, its group)]
-    "The trainable parameters of `net` that `opt` moves"
+    "The trainable parameters of `net` that `opt` moves; ValueError if there are none"
     name = {id(p): k for k, p in net.named_parameters() if p.requires_grad}
-    return [(name[id(p)], p, group) for group in opt.param_groups for p in group['params'] if id(p) in name]
+    found = [(name[id(p)], p, group) for group in opt.param_groups for p in group['params'] if id(p) in name]
+    if not found: raise ValueError('the optimizer moves none of the network\'s trainable parameters')
+    return found
 
 # %% ../nbs/02_metagrad.ipynb #dataclass
 @dataclass
@@ -85,7 +96,7 @@ def meta_grad(net:nn.Module, # in the mode (train or eval) that the look-ahead s
               engine:str='jvp' # 'jvp' (exact, one forward-mode pass) or 'higher' (unrolled; SGD and Adam)
              )->MetaGrad:
     "d outer(theta'(phi)) / d phi through one look-ahead step of `opt`; ValueError for an unknown engine or optimizer"
-    if engine not in ENGINES: raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    check_name('engine', engine, ENGINES)
     check_optimizer(opt)
     return ENGINES[engine](net, opt, inner, outer, tuple(phi), g)
 
@@ -102,7 +113,7 @@ def _jvp(net, opt, inner, outer, phi, g):
     v = torch.autograd.grad(loss, ahead, materialize_grads=True)
     with fwAD.dual_level():
         duals = {k: fwAD.make_dual(p, -s*vi) for k, p, s, vi in zip(names, theta, S, v)}
-        with _Rules(): slope = fwAD.unpack_dual(inner(at(net, duals), *phi)).tangent
+        with _Rules(), sdpa_kernel(SDPBackend.MATH): slope = fwAD.unpack_dual(inner(at(net, duals), *phi)).tangent
         if slope is None: return MetaGrad(tuple(map(torch.zeros_like, phi)), loss.detach()) # inner does not see the network
         grads = torch.autograd.grad(slope, phi, materialize_grads=True)
     return MetaGrad(grads, loss.detach())
@@ -124,6 +135,7 @@ class _Bilinear(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, _, dx, dw, db):
         f, x, w = ctx.kept
+        if dw is None and dx is None: return f(x, torch.zeros_like(w), db) # the bias alone moves
         if dw is None: return f(dx, w, db)
         dy = f(x, dw, db)
         return dy if dx is None else dy.add_(f(dx, w, None))
@@ -153,13 +165,13 @@ class _Rules(TorchFunctionMode):
         rule = {F.batch_norm: _batch_norm, F.linear: _bilinear, F.conv1d: _bilinear, F.conv2d: _bilinear, F.conv3d: _bilinear}.get(func)
         return rule(func, *args, **(kwargs or {})) if rule else func(*args, **(kwargs or {}))
 
-def _bilinear(func, x, weight, bias=None, *args, **kwargs):
-    if _backwards(x, weight, bias): return func(x, weight, bias, *args, **kwargs)
-    return _Bilinear.apply(lambda x, w, b: func(x, w, b, *args, **kwargs), x, weight, bias)
+def _bilinear(func, input, weight, bias=None, *args, **kwargs):
+    if _backwards(input, weight, bias): return func(input, weight, bias, *args, **kwargs)
+    return _Bilinear.apply(lambda x, w, b: func(x, w, b, *args, **kwargs), input, weight, bias)
 
-def _batch_norm(func, x, mean, var, weight=None, bias=None, training=False, momentum=.1, eps=1e-5):
-    if not training or _backwards(x, weight, bias): return func(x, mean, var, weight, bias, training, momentum, eps)
-    return _BatchNorm.apply(x, weight, bias, eps)
+def _batch_norm(func, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=.1, eps=1e-5):
+    if not training or _backwards(input, weight, bias): return func(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    return _BatchNorm.apply(input, weight, bias, eps)
 
 def _backwards(*tensors): return any(t is not None and t.requires_grad for t in tensors)
 
@@ -168,11 +180,12 @@ def _higher(net, opt, inner, outer, phi, g):
     if isinstance(opt, torch.optim.AdamW): raise ValueError("engine 'higher' has no AdamW; use engine 'jvp'")
     import higher
     kept = [b.clone() for b in net.buffers()]
-    with higher.innerloop_ctx(net, opt) as (ahead, virtual):
-        virtual.step(inner(ahead, *phi))
-        loss = outer(ahead)
-        grads = torch.autograd.grad(loss, phi, materialize_grads=True)
-    for b, old in zip(net.buffers(), kept): b.copy_(old)
-    return MetaGrad(grads, loss.detach())
+    try:
+        with higher.innerloop_ctx(net, opt) as (ahead, unrolled):
+            unrolled.step(inner(ahead, *phi))
+            loss = outer(ahead)
+            return MetaGrad(torch.autograd.grad(loss, phi, materialize_grads=True), loss.detach())
+    finally:
+        for b, old in zip(net.buffers(), kept): b.copy_(old)
 
 ENGINES = {'jvp': _jvp, 'higher': _higher}

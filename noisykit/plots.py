@@ -33,7 +33,7 @@ def groups(run:Run)->dict: # name -> bool [N]
 
 # %% ../nbs/07_plots.ipynb #def-learning-curves-run-run
 def learning_curves(run:Run, axs=None): # two axes
-    "Loss and accuracy by epoch: all, clean and flipped training samples, and the test set"
+    "Loss and accuracy by epoch: all, clean and flipped training samples, and the test set; draws on two axes"
     m, axs = run.metrics, row(2) if axs is None else axs
     for ax, what in zip(axs, ('loss', 'accuracy')):
         columns = {k: f'{k}_{what}' if k in ('valid', 'test') else f'train_{what}_{k}'.removesuffix('_all') for k in ('all', 'clean', 'flipped', 'valid', 'test')}

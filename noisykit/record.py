@@ -78,11 +78,18 @@ class Run:
 
     def __repr__(self): return f"Run({str(self.folder)!r}, {len(self.metrics)} of {self.config['epochs']} epochs)"
     @cached_property
-    def config(self)->dict: return yaml.safe_load((self.folder/'config.yaml').read_text())['config']
+    def config(self)->dict: return self._settings['config']
     @cached_property
-    def presets(self)->dict: return yaml.safe_load((self.folder/'config.yaml').read_text())['presets']
+    def presets(self)->dict: return self._settings['presets'] # setting -> whose value it is
+    @cached_property
+    def _settings(self):
+        try: settings = yaml.safe_load((self.folder/'config.yaml').read_text()); settings['config'], settings['presets']
+        except Exception: raise ValueError(f"{self.folder/'config.yaml'} cannot be read as a run's configuration") from None
+        return settings
     @cached_property
     def env(self)->dict: return json.loads((self.folder/'env.json').read_text())
+    @cached_property
+    def data(self)->dict: return json.loads((self.folder/'data.json').read_text()) # classes, nominal matrix, skipped files
     @property
     def metrics(self)->pd.DataFrame: # one row an epoch
         path = self.folder/'metrics.csv'
@@ -114,13 +121,18 @@ class Run:
 def tidy(runs)->pd.DataFrame: # one row a run
     "Settings, last epoch's metrics, and what it ran on, for each run (or folder) in `runs`"
     runs = [r if isinstance(r, Run) else Run(r) for r in runs]
-    return pd.DataFrame([{k: v for k, v in r.config.items() if k not in WHERE} | r.metrics.iloc[-1].drop('seconds').to_dict()
+    for r in runs:
+        if not len(r.metrics): raise ValueError(f"run {r.folder} has no whole epoch yet")
+    return pd.DataFrame([r.metrics.iloc[-1].drop(['seconds', 'lr'], errors='ignore').to_dict() | {k: v for k, v in r.config.items() if k not in WHERE}
                          | dict(seconds_per_epoch=r.metrics.seconds.median(), realised_rate=r.labels.flipped.mean()) | r.env for r in runs])
 
 # %% ../nbs/04_record.ipynb #def-open-run-folder-config-d
 def open_run(folder, config:dict, presets:dict, env:dict, resume:bool=True)->Run:
     "Claim `folder` for `config`; ValueError if it holds another configuration, or a run that must not be resumed"
     folder, config = Path(folder), yaml.safe_load(yaml.safe_dump(config)) # as it will be read back: tuples become lists
+    if folder.exists() and not folder.is_dir(): raise ValueError(f"run_dir {folder} is a file; a run needs a folder")
+    if not (folder/'config.yaml').is_file() and any((folder/n).exists() for n in ('metrics.csv', 'labels.csv', 'samples', 'checkpoint.pt')):
+        raise ValueError(f"run folder {folder} holds files of something else: it has no config.yaml; choose another run_dir")
     if (folder/'config.yaml').is_file():
         old = Run(folder).config
         other = [k for k in config if k not in WHERE and old.get(k) != config[k]]
@@ -136,7 +148,7 @@ WHERE = ('device', 'nproc', 'run_dir', 'resume', 'data_dir') # settings that say
 
 # %% ../nbs/04_record.ipynb #def-write-labels-run-run-dat
 def write_labels(run:Run, data):
-    "labels.csv from a `Data`: every image of the training set, and what became of it"
+    "labels.csv from a `Data`: every image of the training set, and what became of it; ValueError if the run was made from other data"
     n = len(data.source.labels)
     split, given, true = np.full(n, 'train', object), np.full(n, -1), np.full(n, -1)
     clean = data.probe_labels.cpu().numpy()
@@ -144,6 +156,13 @@ def write_labels(run:Run, data):
                               ('valid', data.valid_index, data.valid_labels, data.source.labels[data.valid_index])):
         split[index], given[index], true[index] = name, g, t
     table = pd.DataFrame(dict(index=np.arange(n), split=split, true=true, given=given, flipped=given != true))
+    if data.source.files: table['file'] = data.source.files
+    if (run.folder/'labels.csv').is_file():
+        if not run.all_labels.equals(table.astype(run.all_labels.dtypes.to_dict(), errors='ignore')):
+            raise ValueError(f"run folder {run.folder} was made from other data: images, labels or split differ from its labels.csv; choose another run_dir")
+        return
+    about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped)
+    write_whole(run.folder/'data.json', lambda p: p.write_text(json.dumps(about)))
     write_whole(run.folder/'labels.csv', lambda p: table.to_csv(p, index=False))
 
 def write_samples(run:Run, epoch:int, values:dict):

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from .checks import check_name, check_type
 from .datasets import Data, torch_stream
-from .metagrad import check_optimizer
 from .record import EpochRecord, Run, write_metrics, write_samples, write_whole
 
 # %% ../nbs/05_training.ipynb #dataclass
@@ -74,9 +74,11 @@ def known_methods()->dict: # name -> class
 def create_options(name:str, options:dict|None=None):
     "The method's class and its options; ValueError for an unknown method or option"
     known = known_methods()
-    if name not in known: raise ValueError(f"unknown method {name!r}; known: {', '.join(sorted(known))}")
-    names = [f.name for f in fields(known[name].Options)]
-    if extra := set(options or {}) - set(names): raise ValueError(f"method {name!r} has no option {sorted(extra)[0]!r}; it takes: {', '.join(names) or 'none'}")
+    check_name('method', name, sorted(known))
+    types = {f.name: f.type for f in fields(known[name].Options)}
+    for k, v in (options or {}).items():
+        check_name(f'option of method {name!r}:', k, types)
+        check_type(f'option {k} of method {name!r}', v, types[k])
     return known[name], known[name].Options(**(options or {}))
 
 # %% ../nbs/05_training.ipynb #def-epoch-batches-n-int-batc
@@ -100,17 +102,20 @@ def evaluate(net:nn.Module, images, labels, index=None, batch_size:int=500)->tup
 
 # %% ../nbs/05_training.ipynb #def-create-optimizer-params
 def create_optimizer(params, name:str, lr:float, momentum:float=0., nesterov:bool=False, weight_decay:float=0.):
-    "sgd, adam or adamw; momentum and nesterov are SGD's"
+    "sgd, adam or adamw (momentum and nesterov are SGD's); ValueError for another name"
+    check_name('optimizer', name, ['sgd', 'adam', 'adamw'])
     if name == 'sgd': return torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    if name not in ('adam', 'adamw'): raise ValueError(f"unknown optimizer {name!r}; known: sgd, adam, adamw")
     return {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[name](params, lr=lr, weight_decay=weight_decay)
 
 def create_schedule(opt, schedule, epochs:int):
     "A torch scheduler that is stepped after each epoch, or None for a constant rate"
     if schedule == 'constant': return None
     if schedule == 'cosine': return torch.optim.lr_scheduler.CosineAnnealingLR(opt, epochs)
-    if isinstance(schedule, dict) and set(schedule) == {'milestones', 'gamma'}: return torch.optim.lr_scheduler.MultiStepLR(opt, **schedule)
-    raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, or a dictionary with milestones and gamma")
+    if isinstance(schedule, dict) and set(schedule) == {'milestones', 'gamma'}:
+        epochs, gamma = schedule['milestones'], schedule['gamma']
+        if isinstance(epochs, (list, tuple)) and all(type(e) is int and e > 0 for e in epochs) and isinstance(gamma, (int, float)) and gamma > 0:
+            return torch.optim.lr_scheduler.MultiStepLR(opt, epochs, gamma)
+    raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, or {{milestones: [epochs], gamma: a factor above 0}}")
 
 # %% ../nbs/05_training.ipynb #bar-dict-leave-false-delay-1
 BAR = dict(leave=False, delay=10, mininterval=10, file=sys.stdout) # for epochs over 10 s; rare, since a notebook keeps each refresh
@@ -157,6 +162,7 @@ class Trainer:
     def fit(self):
         "Train to the last epoch, from the last whole one if there is a checkpoint"
         self.resume()
+        if self.done >= self.epochs: return
         cuda = [self.device] if self.device.type == 'cuda' else []
         with SummaryWriter(str(self.run.folder/'tensorboard'), purge_step=self.done + 1) as board, torch.random.fork_rng(cuda):
             for epoch in range(self.done + 1, self.epochs + 1):
@@ -189,7 +195,9 @@ class Trainer:
         row = dict(epoch=epoch, lr=self.opt.param_groups[0]['lr'], objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
         if self.schedule: self.schedule.step()
         row['seconds'] = time.perf_counter() - started
-        return row | self.tested(), values
+        row |= self.tested()
+        if not math.isfinite(row.get('test_loss', 0)): self.stop('test loss', row['test_loss'], epoch, len(losses))
+        return row, values
 
     def tested(self)->dict:
         "Loss and accuracy on the test set, and on the noisy validation split where there is one"
@@ -203,7 +211,10 @@ class Trainer:
         bad = (~torch.stack(losses[-50:]).isfinite()).nonzero()
         if not len(bad): return
         step = max(0, len(losses) - 50) + int(bad[0])
-        raise FloatingPointError(f"the loss is {float(losses[step])} at epoch {epoch}, step {step + 1}: training stopped; "
+        self.stop('loss', float(losses[step]), epoch, step + 1)
+
+    def stop(self, what, value, epoch, step):
+        raise FloatingPointError(f"the {what} is {value} at epoch {epoch}, step {step}: training stopped; "
                                  f"the record up to epoch {self.done} is in {self.run.folder} (try a smaller lr or grad_clip)")
 
     def save(self):
@@ -221,7 +232,7 @@ class Trainer:
         for name in ('checkpoint.pt', 'checkpoint-previous.pt'):
             path = self.run.folder/name
             if not path.is_file(): continue
-            try: state = torch.load(path, map_location=self.device, weights_only=True)
+            try: state = torch.load(path, map_location='cpu', weights_only=True)
             except Exception as e:
                 print(f"{path} cannot be read ({type(e).__name__}): set aside, trying the one before it", flush=True)
                 path.replace(path.with_name(f'{name}.unreadable'))

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['weigh', 'L2R']
 
-# %% ../../nbs/06b_methods.l2r.ipynb #from-dataclasses-import-data
+# %% ../../nbs/06b_methods.l2r.ipynb #import-math
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ def weigh(usefulness:torch.Tensor, # [B] -d outer / d eps
 # %% ../../nbs/06b_methods.l2r.ipynb #method-l2r
 @method('l2r')
 class L2R(Method):
-    "Online reweighting by the gradient of the probe's loss"
+    "Online reweighting by the gradient of the probe's loss (Ren et al., ICML 2018, algorithm 1)"
     needs_probe = True
     @dataclass
     class Options:
@@ -36,7 +37,7 @@ class L2R(Method):
         def __post_init__(self):
             if self.weighting not in ('clamp', 'sigmoid'):
                 raise ValueError(f"l2r option weighting is {self.weighting!r}; known: clamp, sigmoid")
-            if self.scale != 'std' and (not isinstance(self.scale, (int, float)) or self.scale <= 0):
+            if self.scale != 'std' and (isinstance(self.scale, str) or not 0 < self.scale < math.inf):
                 raise ValueError(f"l2r option scale is {self.scale!r}; a number above 0, or 'std'")
 
     def usefulness(self, batch)->torch.Tensor: # [B]
