@@ -160,7 +160,7 @@ def environment(device)->dict:
     "Versions, device and git commit, for env.json"
     name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.machine()
     return dict(noisykit=noisykit.__version__, git=_git_commit(), python=platform.python_version(), torch=torch.__version__,
-                numpy=np.__version__, platform=platform.platform(), device=name, threads=torch.get_num_threads(), cores=os.cpu_count())
+                numpy=np.__version__, platform=f'{platform.system()} {platform.machine()}', device=name, threads=torch.get_num_threads(), cores=os.cpu_count())
 
 def _git_commit():
     "Commit of the checkout that this package runs from, with -dirty if it was changed; None for an installed package"
