@@ -49,7 +49,7 @@ class TensorImages:
     def shape(self): return tuple(self.pixels.shape[1:]) # (C, H, W)
     def _like(self, pixels): return TensorImages(pixels, self.mean, self.std, self.pad, self.flip)
     def to(self, device): return self._like(self.pixels.to(device))
-    def take(self, index): return self._like(self.pixels[torch.as_tensor(index, device=self.pixels.device)])
+    def take(self, index): return self._like(self.pixels[torch.as_tensor(np.array(index), device=self.pixels.device)])
     subset = take
 
     def batches(self, batches, key=None):
@@ -255,7 +255,7 @@ class FolderImages:
     def _like(self, paths, device): return FolderImages(paths, self.size, self.workers, self.mean, self.std, device)
     def subset(self, index): return self._like([self.paths[int(i)] for i in index], self.device)
     def take(self, index): # a few pictures, decoded and kept
-        x = torch.cat(list(self._load([torch.as_tensor(index)], None)))
+        x = torch.cat(list(self._load([torch.as_tensor(np.array(index))], None)))
         return TensorImages(x.to(self.device), self.mean, self.std, pad=self.size//8, flip=True)
 
     def batches(self, batches, key=None):

@@ -126,7 +126,7 @@ def digit_folder(tmp_path):
 
 BAD = {
     "misspelt parameter": (dict(metod="l2r"), "unknown parameter 'metod'; did you mean 'method'?"),
-    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; known: ce, l2r, probe_only"),
+    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, l2r, probe_only"),
     "NaN loss": (dict(method="ce", lr=1e30, run_dir="{tmp}/nan"), "the loss is"),
 }
 
