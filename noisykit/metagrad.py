@@ -45,7 +45,7 @@ def _adam(p, g, state, group):
     return (U + lr*wd*p if decoupled else U), S
 
 # %% ../nbs/02_metagrad.ipynb #warnings-filterwarnings-igno
-warnings.filterwarnings('ignore', message='.*torch.jit.script.* is deprecated', category=FutureWarning) # torch's own first make_dual sets it off
+warnings.filterwarnings('ignore', message='.*torch.jit.script.* is deprecated') # torch's own first make_dual sets it off
 
 UPDATES = {torch.optim.SGD: _sgd, torch.optim.Adam: _adam, torch.optim.AdamW: _adam}
 
