@@ -9,10 +9,10 @@ __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'torch_stream', 'TensorImages', 'norm
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import gzip
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +91,16 @@ class Source:
     test_labels:np.ndarray
     superclass:list|None=None # [C] group of each class, where there is one
     skipped:list=field(default_factory=list) # unreadable files that were left out, as asked
-    files:list|None=None # [N] path of each training image, where images are files
+    root:Path|None=None # the folder, where images are files
 
     def __post_init__(self):
         self.labels, self.test_labels = (check_labels(y, len(self.classes)) for y in (self.labels, self.test_labels))
         for part, n, y in (('training', len(self.train), self.labels), ('test', len(self.test), self.test_labels)):
             if n != len(y) or not n: raise ValueError(f"data set {self.name!r} has {n} {part} images and {len(y)} labels")
+
+    @property
+    def files(self)->list|None: # [N] path of each training image below `root`
+        return self.root and [os.path.relpath(p, self.root) for p in self.train.paths]
 
 # %% ../nbs/03_datasets.ipynb #datasets
 DATASETS = {}
@@ -264,7 +268,7 @@ class FolderImages:
 
     def _load(self, batches, key):
         batches = [b.tolist() for b in batches]
-        workers = min(cpu_count() or 1, 4) if self.workers is None else self.workers
+        workers = min(os.cpu_count() or 1, 4) if self.workers is None else self.workers
         return torch.utils.data.DataLoader(_Decoded(self, key), batch_sampler=batches, num_workers=min(workers, len(batches)),
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
 
@@ -309,7 +313,7 @@ def imagefolder(data_dir, image_size:int=224, workers:int|None=None, skip_unread
     if not test_dir: parts = _hold_out(*parts[0], classes)
     (paths, y), (test_paths, yt) = parts
     images = FolderImages(paths, image_size, workers)
-    return Source('imagefolder', classes, images, y, images._like(test_paths, 'cpu'), yt, skipped=sum(skipped, []), files=paths)
+    return Source('imagefolder', classes, images, y, images._like(test_paths, 'cpu'), yt, skipped=sum(skipped, []), root=data_dir)
 
 # %% ../nbs/03_datasets.ipynb #def-scan-folder-classes
 def _scan(folder, classes):

@@ -140,8 +140,8 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
               )->NoisyLabels:
     "Draw given labels from true ones; ValueError for an unknown law or option, a rate outside 0..1, a label out of range"
     true = check_labels(true, num_classes).copy()
-    for k in options: check_name(f'option of noise law {law!r}:', k, law_options(law))
-    check_name('noise law', law, LAWS)
+    known = law_options(law)
+    for k in options: check_name(f'option of noise law {law!r}:', k, known)
     if not 0 <= rate <= 1: raise ValueError(f"noise rate {rate} is outside 0..1")
     T = LAWS[law](num_classes, rate, **options)
     u = stream(seed, f'noise {law}').random(len(true))

@@ -261,7 +261,7 @@ def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
     "Access to the images behind a run's record"
     if 'file' in run.labels: # no need to decode all of them again
         options = run.config['data_options'] or {}
-        images = FolderImages(run.labels['file'].tolist(), options.get('image_size', 224), workers=0)
+        images = FolderImages([str(Path(run.config['data_dir'])/f) for f in run.labels['file']], options.get('image_size', 224), workers=0)
         return lambda rows: images.take(rows).pixels, run.data['classes']
     source = load_dataset(run.config['dataset'], run.config['data_dir'], **(run.config['data_options'] or {}))
     return lambda rows: source.train.take(run.labels['index'].to_numpy()[rows]).pixels, run.data['classes']

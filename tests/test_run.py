@@ -110,6 +110,11 @@ def test_own_images(tmp_path, digit_folder):
     assert taken.returncode == 0, taken.stderr[-3000:]
     assert "1 unreadable images skipped" in (tmp_path/"b.ipynb").read_text() and len(Run(tmp_path/"run").labels) == 72
     assert tree(digit_folder) == before
+    moved = digit_folder.rename(tmp_path/"elsewhere")   # the same pictures in another place are the same data
+    again = dict(params, data_dir=str(moved), run_dir=str(tmp_path/"run"), data_options=dict(image_size=16, workers=2, skip_unreadable=True))
+    assert len(run_method(quiet=True, **again).metrics) == 2
+    (moved/"0"/"00.jpg").rename(moved/"0"/"other.jpg")
+    with pytest.raises(Refused, match="was made from other data"): run_method(quiet=True, **again)
 
 @pytest.fixture
 def digit_folder(tmp_path):
