@@ -25,6 +25,7 @@ from torchvision.transforms import v2
 
 from .checks import check_name, check_type
 from .noise import NoisyLabels, check_labels, stream
+from .processes import from_first, world
 
 # %% ../nbs/03_datasets.ipynb #def-torch-stream-seed-int-pu
 def torch_stream(seed:int, purpose:str)->torch.Generator: # on the CPU, so that every device draws the same numbers
@@ -247,7 +248,7 @@ class FolderImages:
     "Images as files, decoded by worker processes; RGB, `size` x `size` pixels"
     paths:list
     size:int=224
-    workers:int|None=None # None: one a core, at most 4
+    workers:int|None=None # of each process; None: one a core, at most 4
     mean:tuple=(.485, .456, .406) # ImageNet's
     std:tuple=(.229, .224, .225)
     device:str='cpu'
@@ -268,7 +269,7 @@ class FolderImages:
 
     def _load(self, batches, key):
         batches = [b.tolist() for b in batches]
-        workers = min(os.cpu_count() or 1, 4) if self.workers is None else self.workers
+        workers = min((os.cpu_count() or 1)//world(), 4) if self.workers is None else self.workers
         return torch.utils.data.DataLoader(_Decoded(self, key), batch_sampler=batches, num_workers=min(workers, len(batches)),
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
 
@@ -324,7 +325,7 @@ def _scan(folder, classes):
     return [str(p) for files in found for p in files], np.repeat(np.arange(len(classes)), [len(f) for f in found])
 
 def _readable(paths, y, skip):
-    bad = unreadable(paths)
+    bad = from_first(lambda: unreadable(paths))
     if bad and not skip:
         raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
                          "or leave them out with data option skip_unreadable=True")

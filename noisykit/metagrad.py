@@ -85,7 +85,7 @@ def moved(net:nn.Module, opt:torch.optim.Optimizer)->list: # [(name, parameter, 
 class MetaGrad:
     "What a look-ahead step taught"
     grads:tuple # d outer / d phi, one tensor for each tensor in phi
-    outer:Tensor # the outer loss at the look-ahead parameters, a scalar
+    outer:Tensor # the outer loss at the look-ahead parameters, a scalar without a graph
 
 def meta_grad(net:nn.Module, # in the mode (train or eval) that the look-ahead should see
               opt:torch.optim.Optimizer, # SGD, Adam or AdamW; its state is read, not changed
@@ -93,30 +93,31 @@ def meta_grad(net:nn.Module, # in the mode (train or eval) that the look-ahead s
               outer:Callable, # outer(f) -> scalar on clean data
               phi:Sequence[Tensor], # what is to be learned; leaves that require grad
               g=None, # gradient of inner in the parameters where it's known: a list in the order of `moved`, or 0. if it vanishes
-              engine:str='jvp' # 'jvp' (exact, one forward-mode pass) or 'higher' (unrolled; SGD and Adam)
+              engine:str='jvp', # 'jvp' (exact, one forward-mode pass) or 'higher' (unrolled; SGD and Adam)
+              total:Callable=list # sums a list of tensors over all processes, where inner and outer are this process's shares: `processes.total`
              )->MetaGrad:
     "d outer(theta'(phi)) / d phi through one look-ahead step of `opt`; ValueError for an unknown engine or optimizer"
     check_name('engine', engine, ENGINES)
     check_optimizer(opt)
-    return ENGINES[engine](net, opt, inner, outer, tuple(phi), g)
+    return ENGINES[engine](net, opt, inner, outer, tuple(phi), g, total)
 
 # %% ../nbs/02_metagrad.ipynb #def-jvp-net-opt-inner-outer
-def _jvp(net, opt, inner, outer, phi, g):
+def _jvp(net, opt, inner, outer, phi, g, total):
     names, params, groups = zip(*moved(net, opt))
     theta = [p.detach() for p in params]
-    if g is None: g = inner_grad(net, inner, phi, dict(zip(names, theta)))
+    if g is None: g = total(inner_grad(net, inner, phi, dict(zip(names, theta))))
     if not isinstance(g, (list, tuple)): g = [g]*len(theta)
     update = UPDATES[type(opt)]
     with torch.no_grad(): U, S = zip(*(update(p, gi, opt.state.get(q, {}), group) for p, gi, q, group in zip(theta, g, params, groups)))
     ahead = [(p - u).requires_grad_() for p, u in zip(theta, U)]
     loss = outer(at(net, dict(zip(names, ahead))))
-    v = torch.autograd.grad(loss, ahead, materialize_grads=True)
+    *v, loss = total([*torch.autograd.grad(loss, ahead, materialize_grads=True), loss.detach()])
     with fwAD.dual_level():
         duals = {k: fwAD.make_dual(p, -s*vi) for k, p, s, vi in zip(names, theta, S, v)}
         with _Rules(), sdpa_kernel(SDPBackend.MATH): slope = fwAD.unpack_dual(inner(at(net, duals), *phi)).tangent
-        if slope is None: return MetaGrad(tuple(map(torch.zeros_like, phi)), loss.detach()) # inner does not see the network
+        if slope is None: return MetaGrad(tuple(map(torch.zeros_like, phi)), loss) # inner does not see the network
         grads = torch.autograd.grad(slope, phi, materialize_grads=True)
-    return MetaGrad(grads, loss.detach())
+    return MetaGrad(grads, loss)
 
 def inner_grad(net, inner, phi, theta):
     "Gradient of inner in the parameters `theta`, at the present phi"
@@ -176,16 +177,26 @@ def _batch_norm(func, input, running_mean, running_var, weight=None, bias=None, 
 def _backwards(*tensors): return any(t is not None and t.requires_grad for t in tensors)
 
 # %% ../nbs/02_metagrad.ipynb #def-higher-net-opt-inner-out
-def _higher(net, opt, inner, outer, phi, g):
+def _higher(net, opt, inner, outer, phi, g, total):
     if isinstance(opt, torch.optim.AdamW): raise ValueError("engine 'higher' has no AdamW; use engine 'jvp'")
     import higher
     kept = [b.clone() for b in net.buffers()]
     try:
         with higher.innerloop_ctx(net, opt) as (ahead, unrolled):
-            unrolled.step(inner(ahead, *phi))
-            loss = outer(ahead)
-            return MetaGrad(torch.autograd.grad(loss, phi, materialize_grads=True), loss.detach())
+            unrolled.step(inner(ahead, *phi), grad_callback=lambda grads: _with_values(grads, total))
+            loss, theta = outer(ahead), [p for p in ahead.parameters() if p.requires_grad]
+            *v, loss = total([*torch.autograd.grad(loss, theta, retain_graph=True, materialize_grads=True), loss.detach()])
+            return MetaGrad(torch.autograd.grad(theta, phi, v, materialize_grads=True), loss)
     finally:
         for b, old in zip(net.buffers(), kept): b.copy_(old)
+
+def _with_values(grads, total):
+    "Gradients with the value of the sum over processes, and this process's graph"
+    if total is list: return grads
+    return [None if g is None else g + (t - g.detach()) for g, t in zip(grads, _total_where(grads, total))]
+
+def _total_where(grads, total):
+    sums = iter(total([g.detach() for g in grads if g is not None]))
+    return [None if g is None else next(sums) for g in grads]
 
 ENGINES = {'jvp': _jvp, 'higher': _higher}

@@ -16,4 +16,4 @@ class CE(Method):
     "Mean cross entropy against the given labels"
     def step(self, batch):
         logits = self.trainer.net(batch.x)
-        return Step(F.cross_entropy(logits, batch.y), logits)
+        return Step(batch.mean(F.cross_entropy(logits, batch.y, reduction='none')), logits)

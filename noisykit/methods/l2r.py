@@ -13,17 +13,24 @@ import torch
 import torch.nn.functional as F
 
 from ..metagrad import is_warm, meta_grad
+from ..processes import total, world
 from ..training import Method, Step, method
 
 # %% ../../nbs/06b_methods.l2r.ipynb #def-weigh-usefulness-torch-t
 def weigh(usefulness:torch.Tensor, # [B] -d outer / d eps
           weighting:str='clamp', # 'clamp' or 'sigmoid'
-          scale=1. # sigmoid only: a factor, or 'std' for 1 / standard deviation over the batch
-         )->torch.Tensor: # [B], >= 0, sum 1 (or all 0: the batch has nothing to teach)
+          scale=1., # sigmoid only: a factor, or 'std' for 1 / standard deviation over the batch
+          total=total # sums over processes: the batch is that of all of them; `list` for a process by itself
+         )->torch.Tensor: # [B], >= 0, sum 1 over the batch (or all 0: it has nothing to teach)
     "Weights from what each example would do for the probe"
     if weighting == 'clamp': w = usefulness.clamp(min=0)
-    else: w = (usefulness*(1/usefulness.std().clamp(min=1e-30) if scale == 'std' else scale)).sigmoid()
-    return w/w.sum().clamp(min=torch.finfo(w.dtype).tiny)
+    else: w = (usefulness*(1/_std(usefulness, total).clamp(min=1e-30) if scale == 'std' else scale)).sigmoid()
+    return w/total([w.sum()])[0].clamp(min=torch.finfo(w.dtype).tiny)
+
+def _std(u, total):
+    "Standard deviation of the batch that all processes have together"
+    n, s = total([u.new_tensor(len(u)), u.sum()])
+    return (total([((u - s/n)**2).sum()])[0]/(n - 1)).sqrt()
 
 # %% ../../nbs/06b_methods.l2r.ipynb #method-l2r
 @method('l2r')
@@ -34,24 +41,26 @@ class L2R(Method):
     class Options:
         weighting:str = 'clamp' # 'clamp' (the paper) or 'sigmoid' (the ISIC2019 study)
         scale:float|str = 1. # sigmoid: factor on the gradient, or 'std'
+        reduction:str = 'global' # over all processes, or 'local': each process by itself (the ISIC2019 study)
         def __post_init__(self):
-            if self.weighting not in ('clamp', 'sigmoid'):
-                raise ValueError(f"l2r option weighting is {self.weighting!r}; known: clamp, sigmoid")
+            for name, known in (('weighting', ('clamp', 'sigmoid')), ('reduction', ('global', 'local'))):
+                if getattr(self, name) not in known: raise ValueError(f"l2r option {name} is {getattr(self, name)!r}; known: {', '.join(known)}")
             if self.scale != 'std' and (isinstance(self.scale, str) or not 0 < self.scale < math.inf):
                 raise ValueError(f"l2r option scale is {self.scale!r}; a number above 0, or 'std'")
 
-    def usefulness(self, batch)->torch.Tensor: # [B]
+    def usefulness(self, batch, total)->torch.Tensor: # [B]
         "-d outer / d eps: how much the probe's loss falls for each example's weight"
-        t = self.trainer
-        xp, yp = t.probe()
+        t, probe = self.trainer, self.trainer.probe()
+        n = len(probe.x) if total is list else probe.size
         eps = batch.x.new_zeros(len(batch.x), requires_grad=True)
         def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), batch.y, reduction='none')).sum()
-        def outer(f): return F.cross_entropy(f(xp), yp)
-        return -meta_grad(t.net, t.opt, inner, outer, [eps], g=0., engine=t.engine).grads[0]
+        def outer(f): return F.cross_entropy(f(probe.x), probe.y, reduction='sum')/n
+        return -meta_grad(t.net, t.opt, inner, outer, [eps], g=0., engine=t.engine, total=total).grads[0]
 
     def step(self, batch):
-        n = len(batch.x)
-        if is_warm(self.trainer.opt): w = weigh(self.usefulness(batch), self.options.weighting, self.options.scale)
-        else: w = batch.x.new_full((n,), 1/n)
+        o, local = self.options, self.options.reduction == 'local'
+        over, n = (list, len(batch.x)*world()) if local else (total, batch.size) # a process by itself, or all of them
+        if not is_warm(self.trainer.opt): w = batch.x.new_full((len(batch.x),), 1/n)
+        else: w = weigh(self.usefulness(batch, over), o.weighting, o.scale, over)/(world() if local else 1)
         logits = self.trainer.net(batch.x)
         return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)

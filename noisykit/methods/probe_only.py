@@ -9,7 +9,7 @@ __all__ = ['ProbeOnly']
 import torch
 import torch.nn.functional as F
 
-from ..training import Method, Step, method
+from ..training import Method, Step, evaluation_mode, method
 
 # %% ../../nbs/06c_methods.probe_only.ipynb #method-probe-only
 @method('probe_only')
@@ -18,9 +18,6 @@ class ProbeOnly(Method):
     needs_probe = True
 
     def step(self, batch):
-        net = self.trainer.net
-        net.eval()
-        with torch.no_grad(): logits = net(batch.x)
-        net.train()
-        x, y = self.trainer.probe()
-        return Step(F.cross_entropy(net(x), y), logits)
+        net, probe = self.trainer.net, self.trainer.probe()
+        with torch.no_grad(), evaluation_mode(net): logits = net(batch.x)
+        return Step(probe.mean(F.cross_entropy(net(probe.x), probe.y, reduction='none')), logits)

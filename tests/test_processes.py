@@ -1,0 +1,104 @@
+"""Several processes: the same numbers as one, errors that reach the caller, workers that die, signals."""
+import json, os, signal, subprocess, sys, time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from conftest import ENV, ROOT, SMALL, command, papermill
+from noisykit.processes import launch
+from noisykit.record import Run
+from noisykit.run import Refused, run_method
+from noisykit.training import known_methods
+
+def trained(folder, **kw):
+    "A run and its final network"
+    run = run_method(run_dir=str(folder), quiet=True, **SMALL | dict(epochs=1) | kw)
+    return run, torch.load(folder/"checkpoint.pt", weights_only=True)["net"]
+
+def differ(a, b): return max(float((a[k].double() - b[k].double()).norm()/b[k].double().norm()) for k in b if b[k].is_floating_point() and b[k].norm())
+
+# ---- two processes are one
+
+NETS = {"without batch norm": dict(model="lenet"), "batch norm in evaluation mode": dict(batch_norm="frozen"), "batch norm synced": dict(batch_norm="synced")}
+
+@pytest.mark.parametrize("precision, near", [("float64", 1e-10), ("float32", 1e-4)])
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("method", ["ce", "l2r"])
+def test_two_processes_are_one(tmp_path, method, net, precision, near):
+    kw = dict(method=method, precision=precision, batch_size=61, lr=0.02) | NETS[net]   # 61: parts of different size
+    (one, a), (two, b) = trained(tmp_path/"one", **kw), trained(tmp_path/"two", nproc=2, **kw)
+    assert differ(b, a) < near
+    assert (one.samples("prediction") == two.samples("prediction")).mean() > (0.999 if precision == "float32" else 0.99999)
+    for name in ("loss", "weight") if method == "l2r" else ("loss",):
+        assert np.allclose(one.samples(name), two.samples(name), rtol=1e-3, atol=1e-3 if precision == "float32" else 1e-6), name
+    assert two.metrics.test_accuracy.iloc[-1] == pytest.approx(one.metrics.test_accuracy.iloc[-1], abs=0 if precision == "float64" else 0.01)
+    assert two.metrics.objective.iloc[-1] == pytest.approx(one.metrics.objective.iloc[-1], rel=1e-6 if precision == "float64" else 1e-3)
+
+@pytest.mark.parametrize("kw", [dict(optimizer="adam", lr=1e-3), dict(grad_clip=0.5), dict(options=dict(weighting="sigmoid", scale="std")), dict(engine="higher"), dict(val_share=0.2)], ids=str)
+def test_two_processes_are_one_in_every_variant(tmp_path, kw):
+    (_, a), (_, b) = (trained(tmp_path/str(n), method="l2r", precision="float64", batch_norm="frozen", nproc=n, **dict(lr=0.02) | kw) for n in (1, 2))
+    assert differ(b, a) < 1e-10
+
+@pytest.mark.parametrize("method", sorted(set(known_methods()) - {"ce", "l2r"}))
+def test_every_method_on_two_processes(tmp_path, method):
+    (_, a), (_, b) = (trained(tmp_path/str(n), method=method, precision="float64", batch_norm="frozen", lr=0.02, nproc=n) for n in (1, 2))
+    assert differ(b, a) < 1e-10
+
+def test_the_local_form_is_something_else(tmp_path):
+    "Its weights sum to 1 in every process, and it ends elsewhere"
+    kw = dict(method="l2r", precision="float64", batch_norm="frozen", lr=0.02, nproc=2)
+    (_, a), (local, b) = trained(tmp_path/"global", **kw), trained(tmp_path/"local", options=dict(reduction="local"), **kw)
+    assert differ(b, a) > 1e-3 and local.samples("weight").mean() == pytest.approx(1, abs=0.01)
+
+def test_nothing_is_lost_or_counted_twice(tmp_path):
+    "Odd sizes everywhere; per-rank batch norm: the record holds every sample once, the metrics follow from it"
+    run, _ = trained(tmp_path/"r", method="ce", nproc=3, batch_size=50, epochs=2, data_options=dict(train_size=1001))
+    assert not np.isnan(run.samples("loss")).any() and run.samples("loss").shape == (2, len(run.labels))
+    last = run.metrics.iloc[-1]
+    assert run.samples("loss", -1).mean() == pytest.approx(last.train_loss, rel=1e-5)
+    assert (run.samples("prediction", -1) == run.labels.given).mean() == pytest.approx(last.train_accuracy)
+    assert round(last.test_accuracy*360) == pytest.approx(last.test_accuracy*360, abs=1e-4) and 0 < last.seconds_in_sums < last.seconds
+
+# ---- through papermill
+
+def test_papermill_on_two_processes(tmp_path):
+    done = papermill("run_method", tmp_path/"out.ipynb", method="l2r", nproc=2, run_dir=tmp_path/"run", **SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = "".join("".join(o.get("text", "")) for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"] for o in c.get("outputs", []))
+    assert "on 2 x cpu" in text and text.count("epoch 2/2") == 1 and "Warning" not in text   # rank 0's progress, once
+    run = Run(tmp_path/"run")
+    assert len(run.metrics) == 2 and run.config["nproc"] == 2 and {p.stem for p in (tmp_path/"run/figures").glob("*.png")} >= {"weights", "learning_curves"}
+
+def test_an_error_in_a_child_is_the_run_s_error(tmp_path):
+    done = papermill("run_method", tmp_path/"out.ipynb", method="ce", nproc=2, run_dir=tmp_path/"run", **SMALL | dict(lr=1e30))
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith("FloatingPointError: the loss is") and "training stopped" in done.stderr
+
+@pytest.mark.parametrize("kw, sentence", [(dict(nproc=0), "nproc must be a number of at least 1; got 0"), (dict(nproc=40, batch_size=32), "nproc 40 leaves processes without samples: a batch has 31"),
+                                          (dict(nproc=4, method="l2r", probe_size=3, dataset="digits"), "probe_size 3"), (dict(batch_norm="sync"), "unknown batch_norm 'sync'; did you mean 'synced'?"),
+                                          (dict(batch_norm="synced", engine="higher"), "cannot differentiate synced batch norm twice"), (dict(restarts=-1), "restarts must be a number of at least 0")], ids=str)
+def test_bad_input(tmp_path, kw, sentence):
+    with pytest.raises(Refused, match=sentence.replace("?", r"\?")): run_method(run_dir=str(tmp_path/"run"), **SMALL | kw)
+    assert not (tmp_path/"run").exists()
+
+# ---- torchrun, two machines
+
+def test_two_agents_of_torchrun(tmp_path):
+    "Two launchers on the loopback address, two processes each, as two machines would: one run of four processes"
+    kw = SMALL | dict(method="l2r", batch_norm="synced", precision="float64", epochs=1, lr=0.02)
+    (tmp_path/"run.yaml").write_text(yaml.safe_dump(kw | dict(run_dir=str(tmp_path/"run"))))
+    words = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-id", "noisykit",
+             "--rdzv-endpoint", f"localhost:{free_port()}", "--local-addr", "localhost", "-m", "noisykit", str(tmp_path/"run.yaml")]
+    agents = [subprocess.Popen(words, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [a.communicate(timeout=300) for a in agents]
+    assert [a.returncode for a in agents] == [0, 0], said
+    assert sum(out.count("epoch 1/1") for out, _ in said) == 1 and "on 4 x cpu" in said[0][0] + said[1][0]
+    _, one = trained(tmp_path/"one", **{k: v for k, v in kw.items()})
+    assert differ(torch.load(tmp_path/"run/checkpoint.pt", weights_only=True)["net"], one) < 1e-10
+    assert Run(tmp_path/"run").config["nproc"] == 4
+
+def free_port():
+    import socket
+    with socket.socket() as s: s.bind(("localhost", 0)); return s.getsockname()[1]
