@@ -153,17 +153,17 @@ class Signals:
         if threading.current_thread() is not threading.main_thread(): return self # Python gives signals to the main thread only
         self.old = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         self.poller = next((t for t in threading.enumerate() if type(t).__name__ == 'ParentPollerUnix'), None)
-        if self.poller: _when_parent_dies(signal.SIGTERM)
+        if self.poller: self.parent = self.poller.parent_pid; _when_parent_dies(signal.SIGTERM)
         return self
 
     def __exit__(self, *_):
         for s, h in self.old.items(): signal.signal(s, h)
-        if self.old and self.poller: _when_parent_dies(0)
+        if self.old and self.poller: self.poller.parent_pid = self.parent; _when_parent_dies(0)
 
     def _note(self, number, frame):
         if self.to_stop == 'SIGINT' == signal.Signals(number).name: raise KeyboardInterrupt
         self.to_stop = signal.Signals(number).name
-        if self.poller: self.poller.parent_pid = os.getppid() # the kernel's watch over its parent: it would end us before we have saved
+        if self.poller: self.poller.parent_pid = os.getppid() # the kernel's watch over its parent would end it before it has saved; __exit__ puts it back
 
 class Stopped(KeyboardInterrupt):
     "Training was told to stop, and saved"

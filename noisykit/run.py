@@ -213,7 +213,8 @@ def run_method(*, quiet:bool=False, **settings)->Run:
                 return run
             run = from_first(claim)
         if not quiet and rank() == 0: print(about(c, data), flush=True)
-        if launched: launch(_one_of_many, c, quiet, nproc=c.nproc, restarts=c.restarts, final=(Refused, Stopped))
+        if launched:
+            with shown_as_sentence(ChildProcessError): launch(_one_of_many, c, quiet, nproc=c.nproc, restarts=c.restarts, final=(Refused, Stopped))
         else: train(c, data, net, run, quiet)
     return run
 
