@@ -1,60 +1,62 @@
 """Several processes: the same numbers as one, errors that reach the caller, workers that die, signals."""
-import json, os, signal, subprocess, sys, time
+import json, subprocess, sys
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from conftest import ENV, ROOT, SMALL, command, papermill
+import helpers
+from conftest import ENV, ROOT, SMALL, papermill
 from noisykit.processes import launch
 from noisykit.record import Run
 from noisykit.run import Refused, run_method
 from noisykit.training import known_methods
 
-def trained(folder, **kw):
-    "A run and its final network"
-    run = run_method(run_dir=str(folder), quiet=True, **SMALL | dict(epochs=1) | kw)
-    return run, torch.load(folder/"checkpoint.pt", weights_only=True)["net"]
+BASE = SMALL | dict(epochs=1, precision="float64", batch_norm="frozen", lr=0.02)
+NETS = {"without batch norm": dict(model="lenet"), "batch norm in evaluation mode": dict(), "batch norm synced": dict(batch_norm="synced")}
+PAIRS = {(m, n, p): dict(method=m, precision=p, batch_size=61) | NETS[n] for m in ("ce", "l2r") for n in NETS for p in ("float64", "float32")}   # 61: parts of different size
+VARIANTS = {str(kw): dict(method="l2r") | kw for kw in (dict(optimizer="adam", lr=1e-3), dict(grad_clip=0.5), dict(options=dict(weighting="sigmoid", scale="std")), dict(engine="higher"), dict(val_share=0.2))}
+OTHERS = {m: dict(method=m) for m in sorted(set(known_methods()) - {"ce", "l2r"})}
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    "(key, processes) -> a run and its final network; all runs of two processes in one launch"
+    folder = tmp_path_factory.mktemp("pairs")
+    cases = PAIRS | VARIANTS | OTHERS | {"local": dict(method="l2r", options=dict(reduction="local")), "global": dict(method="l2r")}
+    settings = {(k, n): BASE | kw | dict(nproc=n, run_dir=str(folder/f"{i}-{n}")) for i, (k, kw) in enumerate(cases.items()) for n in (1, 2)}
+    for (_, n), kw in settings.items():
+        if n == 1: run_method(quiet=True, **kw)
+    launch(helpers.train_all, [kw for (_, n), kw in settings.items() if n == 2], nproc=2)
+    return {k: (Run(kw["run_dir"]), torch.load(f"{kw['run_dir']}/checkpoint.pt", weights_only=True)["net"]) for k, kw in settings.items()}
 
 def differ(a, b): return max(float((a[k].double() - b[k].double()).norm()/b[k].double().norm()) for k in b if b[k].is_floating_point() and b[k].norm())
 
 # ---- two processes are one
 
-NETS = {"without batch norm": dict(model="lenet"), "batch norm in evaluation mode": dict(batch_norm="frozen"), "batch norm synced": dict(batch_norm="synced")}
+@pytest.mark.parametrize("key", PAIRS, ids=lambda k: ", ".join(k))
+def test_two_processes_are_one(trained, key):
+    (one, a), (two, b) = trained[key, 1], trained[key, 2]
+    double = key[2] == "float64"
+    assert differ(b, a) < (1e-10 if double else 1e-4)
+    assert (one.samples("prediction") == two.samples("prediction")).mean() > (0.99999 if double else 0.999)
+    for name in ("loss", "weight") if key[0] == "l2r" else ("loss",):
+        assert np.allclose(one.samples(name), two.samples(name), rtol=1e-3, atol=1e-6 if double else 1e-3), name
+    assert two.metrics.test_accuracy.iloc[-1] == pytest.approx(one.metrics.test_accuracy.iloc[-1], abs=0 if double else 0.01)
+    assert two.metrics.objective.iloc[-1] == pytest.approx(one.metrics.objective.iloc[-1], rel=1e-6 if double else 1e-3)
 
-@pytest.mark.parametrize("precision, near", [("float64", 1e-10), ("float32", 1e-4)])
-@pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("method", ["ce", "l2r"])
-def test_two_processes_are_one(tmp_path, method, net, precision, near):
-    kw = dict(method=method, precision=precision, batch_size=61, lr=0.02) | NETS[net]   # 61: parts of different size
-    (one, a), (two, b) = trained(tmp_path/"one", **kw), trained(tmp_path/"two", nproc=2, **kw)
-    assert differ(b, a) < near
-    assert (one.samples("prediction") == two.samples("prediction")).mean() > (0.999 if precision == "float32" else 0.99999)
-    for name in ("loss", "weight") if method == "l2r" else ("loss",):
-        assert np.allclose(one.samples(name), two.samples(name), rtol=1e-3, atol=1e-3 if precision == "float32" else 1e-6), name
-    assert two.metrics.test_accuracy.iloc[-1] == pytest.approx(one.metrics.test_accuracy.iloc[-1], abs=0 if precision == "float64" else 0.01)
-    assert two.metrics.objective.iloc[-1] == pytest.approx(one.metrics.objective.iloc[-1], rel=1e-6 if precision == "float64" else 1e-3)
+@pytest.mark.parametrize("key", [*VARIANTS, *OTHERS])
+def test_so_in_every_variant_and_method(trained, key): assert differ(trained[key, 2][1], trained[key, 1][1]) < 1e-10
 
-@pytest.mark.parametrize("kw", [dict(optimizer="adam", lr=1e-3), dict(grad_clip=0.5), dict(options=dict(weighting="sigmoid", scale="std")), dict(engine="higher"), dict(val_share=0.2)], ids=str)
-def test_two_processes_are_one_in_every_variant(tmp_path, kw):
-    (_, a), (_, b) = (trained(tmp_path/str(n), method="l2r", precision="float64", batch_norm="frozen", nproc=n, **dict(lr=0.02) | kw) for n in (1, 2))
-    assert differ(b, a) < 1e-10
-
-@pytest.mark.parametrize("method", sorted(set(known_methods()) - {"ce", "l2r"}))
-def test_every_method_on_two_processes(tmp_path, method):
-    (_, a), (_, b) = (trained(tmp_path/str(n), method=method, precision="float64", batch_norm="frozen", lr=0.02, nproc=n) for n in (1, 2))
-    assert differ(b, a) < 1e-10
-
-def test_the_local_form_is_something_else(tmp_path):
-    "Its weights sum to 1 in every process, and it ends elsewhere"
-    kw = dict(method="l2r", precision="float64", batch_norm="frozen", lr=0.02, nproc=2)
-    (_, a), (local, b) = trained(tmp_path/"global", **kw), trained(tmp_path/"local", options=dict(reduction="local"), **kw)
+def test_the_local_form_is_something_else(trained):
+    "Its weights sum to 1 in every process, and it ends elsewhere; in one process it is the same thing"
+    (local, b), (_, a) = trained["local", 2], trained["global", 2]
     assert differ(b, a) > 1e-3 and local.samples("weight").mean() == pytest.approx(1, abs=0.01)
+    assert differ(trained["local", 1][1], trained["global", 1][1]) == 0
 
 def test_nothing_is_lost_or_counted_twice(tmp_path):
     "Odd sizes everywhere; per-rank batch norm: the record holds every sample once, the metrics follow from it"
-    run, _ = trained(tmp_path/"r", method="ce", nproc=3, batch_size=50, epochs=2, data_options=dict(train_size=1001))
+    run = run_method(run_dir=str(tmp_path/"r"), quiet=True, **SMALL | dict(method="ce", nproc=3, batch_size=50, data_options=dict(train_size=1001)))
     assert not np.isnan(run.samples("loss")).any() and run.samples("loss").shape == (2, len(run.labels))
     last = run.metrics.iloc[-1]
     assert run.samples("loss", -1).mean() == pytest.approx(last.train_loss, rel=1e-5)
@@ -77,7 +79,7 @@ def test_an_error_in_a_child_is_the_run_s_error(tmp_path):
     assert done.stderr.strip().splitlines()[-1].startswith("FloatingPointError: the loss is") and "training stopped" in done.stderr
 
 @pytest.mark.parametrize("kw, sentence", [(dict(nproc=0), "nproc must be a number of at least 1; got 0"), (dict(nproc=40, batch_size=32), "nproc 40 leaves processes without samples: a batch has 31"),
-                                          (dict(nproc=4, method="l2r", probe_size=3, dataset="digits"), "probe_size 3"), (dict(batch_norm="sync"), "unknown batch_norm 'sync'; did you mean 'synced'?"),
+                                          (dict(nproc=60, method="l2r"), "nproc 60 leaves processes without samples: a probe batch has 50"), (dict(batch_norm="sync"), "unknown batch_norm 'sync'; did you mean 'synced'?"),
                                           (dict(batch_norm="synced", engine="higher"), "cannot differentiate synced batch norm twice"), (dict(restarts=-1), "restarts must be a number of at least 0")], ids=str)
 def test_bad_input(tmp_path, kw, sentence):
     with pytest.raises(Refused, match=sentence.replace("?", r"\?")): run_method(run_dir=str(tmp_path/"run"), **SMALL | kw)
@@ -95,8 +97,9 @@ def test_two_agents_of_torchrun(tmp_path):
     said = [a.communicate(timeout=300) for a in agents]
     assert [a.returncode for a in agents] == [0, 0], said
     assert sum(out.count("epoch 1/1") for out, _ in said) == 1 and "on 4 x cpu" in said[0][0] + said[1][0]
-    _, one = trained(tmp_path/"one", **{k: v for k, v in kw.items()})
-    assert differ(torch.load(tmp_path/"run/checkpoint.pt", weights_only=True)["net"], one) < 1e-10
+    run_method(run_dir=str(tmp_path/"one"), quiet=True, **kw)
+    four, one = (torch.load(tmp_path/n/"checkpoint.pt", weights_only=True)["net"] for n in ("run", "one"))
+    assert differ(four, one) < 1e-10
     assert Run(tmp_path/"run").config["nproc"] == 4
 
 def free_port():
