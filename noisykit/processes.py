@@ -149,7 +149,7 @@ class Signals:
     to_stop = None
 
     def __enter__(self):
-        self.old = {}
+        self.old, self.pid = {}, os.getpid()
         if threading.current_thread() is not threading.main_thread(): return self # Python gives signals to the main thread only
         self.old = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         self.poller = next((t for t in threading.enumerate() if type(t).__name__ == 'ParentPollerUnix'), None)
@@ -161,6 +161,9 @@ class Signals:
         if self.old and self.poller: self.poller.parent_pid = self.parent; _when_parent_dies(0)
 
     def _note(self, number, frame):
+        if os.getpid() != self.pid: # a loader's process, forked from this one: it ends with its parent, or by SIGTERM
+            if number == signal.SIGTERM: os._exit(143)
+            return
         if self.to_stop == 'SIGINT' == signal.Signals(number).name: raise KeyboardInterrupt
         self.to_stop = signal.Signals(number).name
         if self.poller: self.poller.parent_pid = os.getppid() # the kernel's watch over its parent would end it before it has saved; __exit__ puts it back

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 
 from .checks import check_name
 from .datasets import home
@@ -98,7 +99,7 @@ class Sweep:
 # %% ../nbs/10_sweep.ipynb #def-run-sweep-sweep-sweep-by
 def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where it is installed
               cpus:int=1, # threads of a trial
-              gpus:float=0, # of a trial, Ray only
+              gpus:float|None=None, # of a trial, Ray only; None: one where there is one
               retries:int=1, # how often a failed trial is started again
               address:str|None=None # of an existing Ray cluster; None: this machine
              )->dict: # name -> error of the trials that failed
@@ -106,6 +107,7 @@ def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where 
     check_name('by', by := by or ('ray' if find_spec('ray') else 'loop'), ['ray', 'loop'])
     if by == 'ray' and not find_spec('ray'): raise ValueError("Ray is not installed: pip install 'noisykit[sweep]', or by='loop'")
     if by == 'loop' and address: raise ValueError("an address is Ray's; by is 'loop'")
+    gpus = float(torch.cuda.is_available()) if gpus is None else gpus
     todo = [n for n in sweep.trials if not sweep.finished(n)]
     print(f"{len(sweep.trials)} trials, {len(sweep.trials) - len(todo)} of them finished before", flush=True)
     if not todo: return {}

@@ -60,7 +60,7 @@ def test_engines_agree_over_a_whole_run(tmp_path):
     for name in ("loss", "weight"): assert np.allclose(jvp.samples(name), higher.samples(name), rtol=1e-4, atol=1e-5)
 
 @pytest.mark.parametrize("kw", [dict(precision="bfloat16"), dict(optimizer="adamw", lr=3e-3), dict(optimizer="adam", lr=3e-3), dict(options={"weighting": "sigmoid", "scale": "std"}),
-                                dict(grad_clip=0.25), dict(model="lenet", lr=0.1, epochs=5), dict(schedule={"milestones": [1], "gamma": 0.1}), dict(noise="uniform"), dict(nesterov=True), dict(val_share=0.2)], ids=str)
+                                dict(grad_clip=0.25), dict(model="lenet", epochs=20), dict(schedule={"milestones": [1], "gamma": 0.1}), dict(noise="uniform"), dict(nesterov=True), dict(val_share=0.2)], ids=str)
 def test_variants_learn(tmp_path, kw):
     run = run_method(method="l2r", run_dir=str(tmp_path/"r"), quiet=True, **SMALL | dict(epochs=3) | kw)
     assert run.metrics.objective.iloc[-1] < run.metrics.objective.iloc[0] and run.metrics.test_accuracy.iloc[-1] > (0.2 if "lenet" in kw.values() else 0.4)
