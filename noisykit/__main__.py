@@ -24,7 +24,8 @@ def main(arguments:list): # exits with a sentence and 1 if something is wrong, 1
     except Exception as e: sys.exit(f"{arguments[0]} cannot be read as yaml: {' '.join(str(e).split())[:150]}")
     if not isinstance(settings, dict): sys.exit(f"{arguments[0]} holds no settings: one `name: value` a line is expected")
     device = settings.get('device') or ('cuda' if torch.cuda.is_available() else 'cpu')
-    started = int(os.environ.get('WORLD_SIZE', 1)) # by torchrun
+    started, i = (int(os.environ.get(k, d)) for k, d in (('WORLD_SIZE', 1), ('LOCAL_RANK', 0))) # by torchrun
+    if device == 'cuda' and i >= torch.cuda.device_count(): sys.exit(f"process {i} of this machine has no GPU: there are {torch.cuda.device_count()}")
     try:
         with joined(device): run_method(**({'nproc': started} if started > 1 else {}) | settings)
     except Refused as e: sys.exit(f'{e.kind}: {e}')

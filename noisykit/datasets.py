@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -184,7 +185,9 @@ def _find(data_dir, names, what):
 def _downloaded(name, download):
     "data/<name>, after torchvision's `download(root)` filled it"
     root = home()/'data'/name
-    try: download(str(root))
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root/'.lock'): download(str(root)) # one process at a time
     except Exception as e: raise FileNotFoundError(f"{name} is not in {root} and could not be downloaded ({' '.join(str(e).split())}); name its folder in data_dir") from None
     return root
 

@@ -37,7 +37,7 @@ def part(t:Tensor)->Tensor: # of the first axis: sizes differ by one at most
     return t.tensor_split(world())[rank()]
 
 def total(tensors)->list: # as many tensors, of the same shapes and dtypes
-    "Sum of each tensor over all processes, on all of them, in one message; no gradient passes through"
+    "Sum of each tensor (floats, on one device) over all processes, on all of them, in one message; no gradient passes through"
     tensors = [t.detach() for t in tensors]
     if world() == 1 or not tensors: return tensors
     flat = torch.cat([t.reshape(-1) for t in tensors])
@@ -88,39 +88,43 @@ def launch(f, # an importable function
         config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=nproc, run_id=uuid.uuid4().hex, rdzv_backend='c10d', rdzv_endpoint='localhost:0',
             local_addr='localhost', max_restarts=restarts, monitor_interval=.2, start_method='spawn',
             logs_specs=DefaultLogsSpecs(log_dir=folder, redirects={i: Std.ALL for i in range(1, nproc)}))
-        try: results = elastic_launch(config, _child)(f, args, folder, final, restarts, max(1, torch.get_num_threads()//nproc))
+        try: results = elastic_launch(config, _child)(f, args, folder, final, restarts, max(1, torch.get_num_threads()//nproc), os.getpid())
         except ChildFailedError as e: results, failures = None, e.failures
         except SignalException: results, failures = None, {} # this process was told to stop, and told the others
         else: failures = {}
-        _raise_first(Path(folder), failures)
+        _raise_first(Path(folder), nproc, failures)
         if results is None: raise KeyboardInterrupt
     return [results[i] for i in range(nproc)]
 
-def _child(f, args, folder, final, restarts, threads):
+def _child(f, args, folder, final, restarts, threads, parent):
     "What a launched process runs"
     me, again = os.environ['RANK'], int(os.environ['TORCHELASTIC_RESTART_COUNT'])
+    if os.getppid() != parent: os._exit(1) # the launcher died while this process started
     if any(Path(folder).glob('error-final-*')): return # nothing to restart for
     if again and me == '0': print(f"a process died: all {os.environ['WORLD_SIZE']} are started again (restart {again} of {restarts})", flush=True)
     torch.set_num_threads(threads)
-    try: return f(*args)
+    try: result = f(*args)
     except BaseException as e:
-        path = Path(folder)/f"error-{'final-' if isinstance(e, final) else ''}{me}.{again}"
-        try: found = pickle.dumps((e, traceback.format_exc()))
-        except Exception: found = pickle.dumps((RuntimeError(f'{type(e).__name__}: {e}'), traceback.format_exc()))
-        path.write_bytes(found)
-        raise
+        text = traceback.format_exc()
+        try: pickle.loads(found := pickle.dumps((e, text)))
+        except Exception: found = pickle.dumps((RuntimeError(f'{type(e).__name__}: {e}'), text))
+        (Path(folder)/f"error-{'final-' if isinstance(e, final) else ''}{me}.{again}").write_bytes(found)
+        sys.exit(1)
+    if os.getppid() != parent: os._exit(1) # else torch waits for a launcher that is gone
+    return result
 
-def _raise_first(folder, failures):
-    "The final error, a death by signal, or the earliest error of the last attempt; nothing if all went well"
+def _raise_first(folder, nproc, failures):
+    "The final error, a death without one, or the earliest error of the last attempt; nothing if all went well"
     found, final = list(folder.glob('error-*')), list(folder.glob('error-final-*'))
     if not failures and not final: return
-    signals = {r: signal.Signals(-f.exitcode).name for r, f in failures.items() if f.exitcode < 0}
-    killed = {r: n for r, n in signals.items() if n in ('SIGKILL', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE')} # the others may follow from an error elsewhere
-    if not final and (killed or not found):
-        r, how = next(iter((killed or signals).items()), None) or next((r, f'exit code {f.exitcode}') for r, f in failures.items())
-        raise ChildProcessError(f"process {r} of this run was ended by {how}" + (" (out of memory?)" if how == 'SIGKILL' else ''))
-    path = min(final or found, key=lambda p: (-int(p.suffix[1:]), p.stat().st_mtime_ns))
-    error, text = pickle.loads(path.read_bytes())
+    last = max((int(p.suffix[1:]) for p in found), default=0)
+    path = min(final or [p for p in found if p.suffix == f'.{last}'], key=lambda p: p.stat().st_mtime_ns, default=None)
+    error, text = pickle.loads(path.read_bytes()) if path else (None, '')
+    silent = [r for r in range(nproc) if not (folder/f'error-{r}.{last}').exists()]
+    killed = next(((r, signal.Signals(-f.exitcode).name) for r, f in failures.items() if f.exitcode < 0), None)
+    if not final and killed: raise ChildProcessError(f"process {killed[0]} of this run was ended by {killed[1]}{' (out of memory?)' if killed[1] == 'SIGKILL' else ''}")
+    if not final and (path is None or silent and 'by peer' in str(error)): # the others only noticed that it was gone
+        raise ChildProcessError(f"process {(silent or [0])[0]} of this run ended without an error of its own (killed, or out of memory?)")
     raise error from ChildTraceback(f"in process {path.stem.split('-')[-1]}:\n{text}")
 
 @contextmanager
@@ -149,7 +153,7 @@ class Signals:
     to_stop = None
 
     def __enter__(self):
-        self.old, self.pid = {}, os.getpid()
+        self.old = {}
         if threading.current_thread() is not threading.main_thread(): return self # Python gives signals to the main thread only
         self.old = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         self.poller = next((t for t in threading.enumerate() if type(t).__name__ == 'ParentPollerUnix'), None)
@@ -161,10 +165,7 @@ class Signals:
         if self.old and self.poller: self.poller.parent_pid = self.parent; _when_parent_dies(0)
 
     def _note(self, number, frame):
-        if os.getpid() != self.pid: # a loader's process, forked from this one: it ends with its parent, or by SIGTERM
-            if number == signal.SIGTERM: os._exit(143)
-            return
-        if self.to_stop == 'SIGINT' == signal.Signals(number).name: raise KeyboardInterrupt
+        if world() == 1 and self.to_stop == 'SIGINT' == signal.Signals(number).name: raise KeyboardInterrupt # several processes hear of one press twice
         self.to_stop = signal.Signals(number).name
         if self.poller: self.poller.parent_pid = os.getppid() # the kernel's watch over its parent would end it before it has saved; __exit__ puts it back
 

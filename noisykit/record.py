@@ -119,11 +119,12 @@ class Run:
     @cached_property
     def data(self)->dict: return json.loads((self.folder/'data.json').read_text()) # classes, nominal matrix, skipped files
     @property
-    def metrics(self)->pd.DataFrame: # one row an epoch
+    def metrics(self)->pd.DataFrame: return self._metrics() # one row an epoch
+    def _metrics(self, **how):
         path = self.folder/'metrics.csv'
         text = path.read_text() if path.is_file() else ''
         text = text[:text.rfind('\n') + 1] # a last line that was cut short is no row
-        return pd.read_csv(StringIO(text)) if text.count('\n') > 1 else pd.DataFrame(columns=['epoch'])
+        return pd.read_csv(StringIO(text), **how) if text.count('\n') > 1 else pd.DataFrame(columns=['epoch'])
     @cached_property
     def all_labels(self)->pd.DataFrame: return pd.read_csv(self.folder/'labels.csv')
     @cached_property
@@ -145,15 +146,15 @@ class Run:
         if not len(self.metrics): return False
         with self._open(int(self.metrics.epoch.iloc[-1])) as z: return name in z
 
-    def whole(self)->tuple: # (epochs from the first on whose record can be read, the file that ends them or None)
+    def whole(self)->tuple: # (epochs from the first on whose record can be read, the file that ends them)
         "How far the record goes without a gap"
-        kept, rows = sorted((self.folder/'samples').glob('*.npz')), self.metrics.epoch.tolist()
+        kept, rows = sorted((self.folder/'samples').glob('[0-9]*.npz')), self.metrics.epoch.tolist()
         for e in range(1, max([int(p.stem) for p in kept] + rows, default=0) + 1):
             if e > len(rows) or rows[e - 1] != e: return e - 1, self.folder/'metrics.csv'
             try:
                 if kept: self._open(e).close()
             except OSError: return e - 1, self._path(e)
-        return len(rows), None
+        return len(rows), self.folder/'metrics.csv' # if anything is missing, it is a row
 
     def _path(self, epoch): return self.folder/'samples'/f'{epoch:04}.npz'
     def _open(self, epoch):
@@ -204,7 +205,7 @@ def locked(folder, # made if it is not there
     with lock:
         if what == 'run':
             with locked(folder, 'workers', patience): pass # left by a launcher that died
-            for p in Path(folder).rglob('.*.tmp*'): p.unlink() # left by a process that was killed while it wrote
+            for p in (*Path(folder).glob('.*.tmp*'), *Path(folder).glob('samples/.*.tmp*')): p.unlink() # left by a process that was killed while it wrote
         yield
 
 WHERE = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir') # settings that say where a run happens, not what it computes
@@ -234,6 +235,6 @@ def write_samples(run:Run, epoch:int, values:dict):
 
 def write_metrics(run:Run, row:dict):
     "metrics.csv with one more row; rows of this epoch or later (from before a crash) go"
-    old = run.metrics
-    table = pd.concat([old[old.epoch < row['epoch']], pd.DataFrame([row])]) if len(old) else pd.DataFrame([row])
+    old = run._metrics(dtype=str) # as it stands there: older pandas do not read every float back exactly
+    table = pd.concat([old[old.epoch.astype(int) < row['epoch']], pd.DataFrame([row])]) if len(old) else pd.DataFrame([row])
     write_whole(run.folder/'metrics.csv', lambda p: table.to_csv(p, index=False))

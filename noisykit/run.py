@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import subprocess
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from shutil import which
@@ -64,7 +64,7 @@ class Config:
     nproc:int = 1 # processes; on GPUs one each
     restarts:int = 3 # with several processes: how often they are started again after one died
     run_dir:str|None = None # None: runs/<method>-<dataset>-<noise><rate>-s<seed>
-    resume:bool = True # go on from the last whole epoch; False: refuse a folder that holds this run
+    resume:bool = True # go on from where it was cut off; False: refuse a folder that holds this run
     options:dict|None = None # the method's own
 
 # %% ../nbs/08_run.ipynb #presets
@@ -152,8 +152,7 @@ def _check_processes(c):
     if world() > 1 and n != world(): raise ValueError(f"nproc is {n}, but {world()} processes were started")
     if n == 1 or not c['device'].startswith('cuda'): return
     if c['device'] != 'cuda': raise ValueError(f"device {c['device']!r} is one GPU; with nproc {n} say 'cuda': process i takes GPU i")
-    here = int(os.environ['LOCAL_WORLD_SIZE']) if world() > 1 else n
-    if here > torch.cuda.device_count(): raise ValueError(f"{here} processes need as many GPUs; this machine has {torch.cuda.device_count()}")
+    if world() == 1 and n > torch.cuda.device_count(): raise ValueError(f"nproc {n} needs as many GPUs; this machine has {torch.cuda.device_count()}")
 
 def _check_meaning(c, given):
     "Settings that would be ignored beside the others"
@@ -227,10 +226,13 @@ def train(c:Config, data, net, run:Run, quiet:bool):
 
 def _one_of_many(c, quiet):
     "A launched process: its launcher has checked the settings and claimed the run folder"
-    with joined(c.device), shown_as_sentence(ValueError, OSError), locked(c.run_dir, 'workers', 60) if rank() == 0 else nullcontext():
-        c = here(c)
-        data = load(c)
-        train(c, data, _start(c, data), Run(c.run_dir), quiet)
+    with joined(c.device), ExitStack() as held:
+        with shown_as_sentence(ValueError, OSError):
+            if rank() == 0: held.enter_context(locked(c.run_dir, 'workers', 60))
+            c, run = here(c), Run(c.run_dir)
+            data = load(c)
+            net = _start(c, data)
+        train(c, data, net, run, quiet)
 
 def here(c:Config)->Config:
     "`c` with this process's own GPU as the device"

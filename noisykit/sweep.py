@@ -57,6 +57,7 @@ class Sweep:
                  notebook=None # None: nbs/run_method.ipynb of the project
                 ):
         self.folder, self.varied, self.trials = Path(folder).absolute(), list(varied), {}
+        self.cwd = str(Path.cwd()) # relative paths in the settings start here; Ray's workers are elsewhere
         self.notebook = Path(notebook or home()/'nbs'/'run_method.ipynb').absolute()
         if not self.notebook.is_file(): raise ValueError(f"{self.notebook} is not there; name the notebook that runs a trial")
         for settings in trials:
@@ -77,23 +78,25 @@ class Sweep:
     def finished(self, name)->bool: # its record is whole, up to the last epoch
         try: run = Run(self.folder/name)
         except FileNotFoundError: return False
-        return run.whole() == (run.config['epochs'], None)
+        return run.whole()[0] == run.config['epochs']
 
     def run(self, name):
         "Run the trial by papermill, in a kernel of its own; returns the last epoch's metrics"
         import papermill as pm
         folder = self.folder/name
         folder.mkdir(parents=True, exist_ok=True)
-        pm.execute_notebook(str(self.notebook), str(folder/'run.ipynb'), self.trials[name], kernel_name='python3', progress_bar=False,
+        pm.execute_notebook(str(self.notebook), str(folder/'run.ipynb'), self.trials[name], kernel_name='python3', progress_bar=False, cwd=self.cwd,
             extra_arguments=['--log-level=40']) # else every kernel warns that it talks over TCP
         return Run(folder).metrics.iloc[-1].to_dict()
 
     def table(self)->pd.DataFrame: # one row a finished trial
-        "`record.tidy` of the finished trials, with a column for each varied entry of a dictionary"
+        "`record.tidy` of the finished trials, the varied settings first"
         names = [n for n in self.trials if self.finished(n)]
         rows = tidy([self.folder/n for n in names])
-        for k in self.varied:
-            if '.' in k: rows.insert(0, k, [lookup(self.trials[n], k) for n in names])
+        for k in reversed(self.varied):
+            values = [lookup(Run(self.folder/n).config | self.trials[n], k) for n in names]
+            rows = rows.drop(columns=k, errors='ignore')
+            rows.insert(0, k, [str(v) if isinstance(v, (dict, list)) else v for v in values])
         return rows
 
 # %% ../nbs/10_sweep.ipynb #def-run-sweep-sweep-sweep-by
@@ -111,7 +114,8 @@ def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where 
     todo = [n for n in sweep.trials if not sweep.finished(n)]
     print(f"{len(sweep.trials)} trials, {len(sweep.trials) - len(todo)} of them finished before", flush=True)
     if not todo: return {}
-    return (_by_ray(sweep, todo, cpus, gpus, retries, address) if by == 'ray' else _by_loop(sweep, todo, cpus, retries))
+    failed = _by_ray(sweep, todo, cpus, gpus, retries, address) if by == 'ray' else _by_loop(sweep, todo, cpus, retries)
+    return failed | {n: 'interrupted' for n in todo if n not in failed and not sweep.finished(n)}
 
 def _by_loop(sweep, todo, cpus, retries):
     failed = {}
@@ -137,11 +141,14 @@ def _by_ray(sweep, todo, cpus, gpus, retries, address):
             except Exception as e: raise RuntimeError(_reason(e)) from None
 
     ours = not ray.is_initialized()
-    if ours: ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level='error', **({} if address else dict(num_cpus=max(cpus, os.cpu_count() or 1))))
+    if ours: ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level='error', **({} if address else dict(num_cpus=os.cpu_count())))
     try:
+        there = ray.cluster_resources()
+        for what, wanted in (('CPU', cpus), ('GPU', gpus)):
+            if wanted > there.get(what, 0): raise ValueError(f"a trial wants {wanted:g} {what}s; Ray has {there.get(what, 0):g}")
         tuner = tune.Tuner(tune.with_resources(trainable, {'cpu': cpus, 'gpu': gpus}), param_space={'trial': tune.grid_search(todo)},
             tune_config=tune.TuneConfig(trial_name_creator=lambda t: t.config['trial'], trial_dirname_creator=lambda t: t.config['trial']),
-            run_config=tune.RunConfig(name='ray', storage_path=str(sweep.folder), verbose=0, callbacks=[Said()], failure_config=tune.FailureConfig(max_failures=retries)))
+            run_config=tune.RunConfig(name='ray', storage_path=str(sweep.folder), verbose=0, progress_reporter=tune.CLIReporter(), callbacks=[Said()], failure_config=tune.FailureConfig(max_failures=retries)))
         results = tuner.fit()
     finally:
         if ours: ray.shutdown()
@@ -164,23 +171,24 @@ def _threads(n):
 # %% ../nbs/10_sweep.ipynb #def-summarise-table-pd-dataf
 def summarise(table:pd.DataFrame, varied:list, metrics=('test_accuracy',))->pd.DataFrame: # one row a configuration
     "Mean, standard deviation and count over seeds, for the columns of `metrics` that there are"
-    by = [k for k in varied if k != 'seed']
-    found = table.groupby(by, sort=False, dropna=False)[[m for m in metrics if m in table]].agg(['mean', 'std'])
+    groups = _configurations(table, varied)
+    found = groups[[m for m in metrics if m in table]].agg(['mean', 'std'])
     found.columns = [f'{m}, {how}' for m, how in found.columns]
-    return found.assign(seeds=table.groupby(by, sort=False, dropna=False).size())
+    return found.assign(seeds=groups.size())
+
+def _configurations(table, varied): return table.groupby([k for k in varied if k != 'seed'] or table.method, sort=False, dropna=False)
 
 def plot_sweep(table:pd.DataFrame, varied:list, metrics=('test_accuracy',), ax=None):
     "Each configuration's runs as dots, their mean as a bar; one colour a metric"
-    by = [k for k in varied if k != 'seed']
-    groups = list(table.groupby(by, sort=False, dropna=False))
+    groups = list(_configurations(table, varied))
     ax = ax or plt.subplots(figsize=(max(4, 1 + .9*len(groups)), 3), layout='constrained')[1]
     metrics = [m for m in metrics if m in table]
     for j, m in enumerate(metrics):
         shift = (j - (len(metrics) - 1)/2)*.25
         for i, (_, rows) in enumerate(groups):
             ax.plot([i + shift]*len(rows), rows[m], 'o', color=f'C{j}', alpha=.5, ms=4)
-            ax.plot([i + shift - .1, i + shift + .1], [rows[m].mean()]*2, color=f'C{j}', lw=2, label=m.replace('_', ' ') if i == 0 else None)
+            ax.plot([i + shift - .1, i + shift + .1], [rows[m].mean()]*2, color=f'C{j}', lw=2, label={'valid_accuracy': 'validation accuracy, noisy labels'}.get(m, m.replace('_', ' ')) if i == 0 else None)
     ax.set_xticks(range(len(groups)), ['\n'.join(str(v) for v in (k if isinstance(k, tuple) else (k,))) for k, _ in groups])
-    ax.set(xlabel=', '.join(k.split('.')[-1] for k in by), ylabel='accuracy' if all('accuracy' in m for m in metrics) else '')
+    ax.set(xlabel=', '.join(k.split('.')[-1] for k in varied if k != 'seed'), ylabel='accuracy' if all('accuracy' in m for m in metrics) else '')
     ax.legend(fontsize=8)
     return ax

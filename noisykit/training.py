@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from importlib import import_module
+from pickle import UnpicklingError
 from pkgutil import iter_modules
 
 import numpy as np
@@ -61,7 +62,7 @@ class Method:
     def step(self, batch:Batch)->Step: raise NotImplementedError
     def begin_epoch(self, epoch:int): "Called before an epoch's first step; not again when an epoch is resumed in its middle"
     def end_epoch(self, epoch:int): "Called after an epoch's last step, before it is recorded"
-    def state_dict(self)->dict: return {} # what a resumed run needs; called in every process, the first one's is saved
+    def state_dict(self)->dict: return {} # what a resumed run needs, in tensors and plain values; called in every process, the first one's is saved
     def load_state_dict(self, state:dict): "Undo `state_dict`"
 
 # %% ../nbs/05_training.ipynb #methods
@@ -242,11 +243,11 @@ class Trainer:
         grads = [p.grad for p in self.net.parameters() if p.grad is not None]
         *sums, loss, told = total([*grads, loss, loss.new_tensor(float(told))])
         for g, s in zip(grads, sums): g.copy_(s)
-        return loss, told
+        return loss.clone(), told # the sums are views of one message as long as the gradient
 
     def merge_statistics(self):
         "Running statistics of batch norm become the mean over processes, so that all evaluate and save the same network"
-        if world() == 1: return
+        if world() == 1 or self.batch_norm != 'local': return
         buffers = [b for b in self.net.buffers() if b.is_floating_point()]
         for b, s in zip(buffers, total(buffers)): b.copy_(s/world())
 
@@ -299,17 +300,18 @@ class Trainer:
     def newest(self)->dict|None:
         whole, damaged = self.run.whole()
         paths = [self.run.folder/n for n in ('checkpoint.pt', 'checkpoint-previous.pt') if (self.run.folder/n).is_file()]
+        too_new = 0
         for path in paths:
             try: state = torch.load(path, map_location='cpu', weights_only=True)
-            except Exception as e:
+            except (RuntimeError, EOFError, UnpicklingError) as e:
                 print(f"{path} cannot be read ({type(e).__name__}): set aside", flush=True)
                 path.replace(path.with_name(f'{path.name}.unreadable'))
                 continue
             if state['epoch'] <= whole: return state
-            if state['epoch'] > 1 and path == paths[-1]:
-                raise OSError(f"{damaged} is damaged or missing, and no checkpoint is old enough to make it again: "
-                              "put it back, or remove checkpoint.pt and checkpoint-previous.pt to train from the first epoch")
             print(f"{damaged} is damaged or missing: going back to make it again", flush=True)
+            too_new = state['epoch']
+        if too_new > 1: raise OSError(f"{damaged} is damaged or missing, and no checkpoint is old enough to make it again: "
+                                      "put it back, or remove checkpoint.pt and checkpoint-previous.pt to train from the first epoch")
         if paths: print("training from the first epoch", flush=True)
 
 # %% ../nbs/05_training.ipynb #def-summary-values-dict-nois
