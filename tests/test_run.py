@@ -1,12 +1,12 @@
 """Whole runs by papermill, as a user starts them."""
-import json, subprocess, time
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from conftest import ENV, ROOT, SMALL, command, papermill, tree
+from conftest import ROOT, SMALL, papermill, tree
 from noisykit.record import Run
 from noisykit.run import Refused, run_method
 
