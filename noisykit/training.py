@@ -271,7 +271,7 @@ class Trainer:
 
     def interrupt(self, epoch, record, losses, steps):
         "Save in the middle of an epoch, and stop"
-        record.gather(); self.merge_statistics()
+        self.check(losses, epoch); record.gather(); self.merge_statistics()
         self.middle = dict(losses=torch.stack(losses), record=record.state_dict())
         self.save()
         raise Stopped(f"stopped after step {len(losses)} of {steps} of epoch {epoch}, and saved: the same command goes on from there")
