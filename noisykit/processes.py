@@ -157,7 +157,8 @@ class Signals:
         if threading.current_thread() is not threading.main_thread(): return self # Python gives signals to the main thread only
         self.old = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
         self.poller = next((t for t in threading.enumerate() if type(t).__name__ == 'ParentPollerUnix'), None)
-        if self.poller: self.parent = self.poller.parent_pid; _when_parent_dies(signal.SIGTERM)
+        if self.poller and _when_parent_dies(signal.SIGTERM): self.parent, self.poller.parent_pid = self.poller.parent_pid, _Anyone()
+        else: self.poller = None
         return self
 
     def __exit__(self, *_):
@@ -167,14 +168,17 @@ class Signals:
     def _note(self, number, frame):
         if world() == 1 and self.to_stop == 'SIGINT' == signal.Signals(number).name: raise KeyboardInterrupt # several processes hear of one press twice
         self.to_stop = signal.Signals(number).name
-        if self.poller: self.poller.parent_pid = os.getppid() # the kernel's watch over its parent would end it before it has saved; __exit__ puts it back
+
+class _Anyone:
+    "Equal to every process: the kernel's own watch over its parent, which would end it before it has saved, finds nothing changed"
+    def __eq__(self, other): return True
 
 class Stopped(KeyboardInterrupt):
     "Training was told to stop, and saved"
     def _render_traceback_(self): return [str(self)] # IPython's hook
 
 def _when_parent_dies(number):
-    "Linux: send this process signal `number` when its parent ends (0: do not)"
-    if not sys.platform.startswith('linux'): return
+    "Linux: send this process signal `number` when its parent ends (0: do not); whether that could be arranged"
+    if not sys.platform.startswith('linux'): return False
     import ctypes
-    ctypes.CDLL(None).prctl(1, int(number), 0, 0, 0) # 1 = PR_SET_PDEATHSIG
+    return ctypes.CDLL(None).prctl(1, int(number), 0, 0, 0) == 0 # 1 = PR_SET_PDEATHSIG
