@@ -193,10 +193,7 @@ def _higher(net, opt, inner, outer, phi, g, total):
 def _with_values(grads, total):
     "Gradients with the value of the sum over processes, and this process's graph"
     if total is list: return grads
-    return [None if g is None else g + (t - g.detach()) for g, t in zip(grads, _total_where(grads, total))]
-
-def _total_where(grads, total):
     sums = iter(total([g.detach() for g in grads if g is not None]))
-    return [None if g is None else next(sums) for g in grads]
+    return [None if g is None else g + (next(sums) - g.detach()) for g in grads]
 
 ENGINES = {'jvp': _jvp, 'higher': _higher}
