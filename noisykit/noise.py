@@ -264,18 +264,18 @@ def load_rules(path, # .csv with columns src, dsts, p
                classes=None # [C] names, for a file that has names; None: it has numbers
               )->np.ndarray: # [C, C] transition matrix
     "The matrix of a rules file; a class without a row stays as it is; ValueError that names the row that is no rule"
-    path, number = Path(path), {str(k): i for i, k in enumerate(_names(classes, num_classes))}
+    path, names = Path(path), _names(classes, num_classes)
     if not path.is_file(): raise FileNotFoundError(f"rules file {path} does not exist")
     try: table = pd.read_csv(path, dtype=str)
     except Exception as e: raise ValueError(f"rules file {path} cannot be read as csv ({' '.join(str(e).split())[:100]})") from None
     if not {'src', 'dsts', 'p'} <= set(table): raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
-    T, (first, *_, last) = np.eye(num_classes), [*number]*2
+    T, number = np.eye(num_classes), {str(k): i for i, k in enumerate(names)}
     for row, (src, dsts, p) in enumerate(zip(table.src, table.dsts, table.p)):
         try: i, to, share = number[str(src)], [number[str(d)] for d in ast.literal_eval(dsts)], float(p)
         except (KeyError, TypeError, ValueError, SyntaxError): to = []
         if not to or len({i, *to}) != len(to) + 1 or not 0 <= share <= 1 or T[i, i] != 1:
             raise ValueError(f"row {row} of rules file {path} ({src} to {dsts} at {p}) is no rule: src is a class that had no row yet, "
-                             f"dsts a list of other classes, p a number from 0 to 1; classes are {first}..{last}")
+                             f"dsts a list of other classes, p a number from 0 to 1; classes are {names[0]}..{names[-1]}")
         T[i, i], T[i, to] = 1 - share, share/len(to)
     return T
 
