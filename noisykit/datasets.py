@@ -45,6 +45,7 @@ class TensorImages:
     std:tuple|None=None
     pad:int=0 # augmentation: shift by up to this many pixels
     flip:bool=False # augmentation: mirror left and right
+    augment:bool=True # False: no augmentation even if asked for
 
     def __post_init__(self):
         if self.mean is None:
@@ -53,14 +54,14 @@ class TensorImages:
     def __len__(self): return len(self.pixels)
     @property
     def shape(self): return tuple(self.pixels.shape[1:]) # (C, H, W)
-    def _like(self, pixels): return TensorImages(pixels, self.mean, self.std, self.pad, self.flip)
+    def _like(self, pixels): return TensorImages(pixels, self.mean, self.std, self.pad, self.flip, self.augment)
     def to(self, device): return self._like(self.pixels.to(device))
     def take(self, index): return self._like(self.pixels[torch.as_tensor(np.array(index), device=self.pixels.device)])
     subset = take
 
     def batches(self, batches, key=None):
         "Yield float [B, C, H, W] for each index tensor in `batches`; `key` = (seed, epoch) augments, None does not"
-        draw = None if key is None else torch.rand(3, len(self), generator=torch_stream(key[0], f'augment {key[1]}')).to(self.pixels.device)
+        draw = None if key is None or not self.augment else torch.rand(3, len(self), generator=torch_stream(key[0], f'augment {key[1]}')).to(self.pixels.device)
         for i in batches:
             x = self.pixels[i]
             if draw is not None: x = shift_flip(x, draw[:, i], self.pad, self.flip)
@@ -119,7 +120,7 @@ def dataset(f):
 def check_data_options(name:str, options:dict):
     "ValueError for an unknown data set, an option that it does not have, or a value of the wrong type"
     check_name('dataset', name, DATASETS)
-    known = {'train_size': int | None} | DATASETS[name].__annotations__
+    known = {'train_size': int | None, 'test_size': int | None, 'augment': bool} | DATASETS[name].__annotations__
     for k, v in options.items():
         check_name(f'option of data set {name!r}:', k, known)
         check_type(f'data option {k}', v, known[k])
@@ -127,17 +128,22 @@ def check_data_options(name:str, options:dict):
 def load_dataset(name:str, # a name in `DATASETS`
                  data_dir=None, # the folder with the files; None: what ships with a dependency, or a download into data/<name>
                  train_size:int|None=None, # only so many training images, the same share of each class, always the same ones
+                 test_size:int|None=None, # the same of the test set
+                 augment:bool=True, # False: training images as they are, to see a network learn them by heart
                  **options # the data set's own
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
-    check_data_options(name, options | dict(train_size=train_size))
+    check_data_options(name, options | dict(train_size=train_size, test_size=test_size, augment=augment))
     if data_dir is not None and not Path(data_dir).is_dir(): raise FileNotFoundError(f"data folder {data_dir} does not exist")
     source = DATASETS[name](None if data_dir is None else Path(data_dir), **options)
-    if train_size is None: return source
-    if not len(source.classes) <= train_size <= len(source.train):
-        raise ValueError(f"train_size {train_size} is outside {len(source.classes)}..{len(source.train)}, the classes and images of {name}")
-    keep = stratified(source.labels, train_size, 0, 'train_size')
-    source.train, source.labels = source.train.subset(keep), source.labels[keep]
+    source.train.augment = augment
+    for size, part, labels in ((train_size, 'train', 'labels'), (test_size, 'test', 'test_labels')):
+        if size is None: continue
+        images, y = getattr(source, part), getattr(source, labels)
+        if not len(source.classes) <= size <= len(images):
+            raise ValueError(f"{part}_size {size} is outside {len(source.classes)}..{len(images)}, the classes and images of {name}")
+        keep = stratified(y, size, 0, f'{part}_size')
+        setattr(source, part, images.subset(keep)); setattr(source, labels, y[keep])
     return source
 
 # %% ../nbs/03_datasets.ipynb #def-stratified-labels-size-i
@@ -259,16 +265,17 @@ class FolderImages:
     mean:tuple=(.485, .456, .406) # ImageNet's
     std:tuple=(.229, .224, .225)
     device:str='cpu'
+    augment:bool=True # as in `TensorImages`
 
     def __len__(self): return len(self.paths)
     @property
     def shape(self): return (3, self.size, self.size)
     def to(self, device): return self._like(self.paths, device)
-    def _like(self, paths, device): return FolderImages(paths, self.size, self.workers, self.mean, self.std, device)
+    def _like(self, paths, device): return FolderImages(paths, self.size, self.workers, self.mean, self.std, device, self.augment)
     def subset(self, index): return self._like([self.paths[int(i)] for i in index], self.device)
     def take(self, index): # a few pictures, decoded and kept
         x = torch.cat(list(self._load([torch.as_tensor(np.array(index))], None)))
-        return TensorImages(x.to(self.device), self.mean, self.std, pad=self.size//8, flip=True)
+        return TensorImages(x.to(self.device), self.mean, self.std, pad=self.size//8, flip=True, augment=self.augment)
 
     def batches(self, batches, key=None):
         "As `TensorImages.batches`; training pictures are random crops (half to all of the area), mirrored half of the time"
@@ -277,7 +284,7 @@ class FolderImages:
     def _load(self, batches, key):
         batches = [b.tolist() for b in batches]
         workers = min((os.cpu_count() or 1)//world(), 4) if self.workers is None else self.workers
-        return torch.utils.data.DataLoader(_Decoded(self, key), batch_sampler=batches, num_workers=min(workers, len(batches)),
+        return torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=min(workers, len(batches)),
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
 
 # %% ../nbs/03_datasets.ipynb #class-decoded-torch-utils-da

@@ -261,7 +261,7 @@ def _read_pt(path):
 # %% ../nbs/00_noise.ipynb #def-load-rules-path-csv-with
 def load_rules(path, # .csv with columns src, dsts, p
                num_classes:int, # C
-               classes=None # [C] names, for a file that has names; None: it has numbers
+               classes=None # [C] names that the file may have instead of numbers
               )->np.ndarray: # [C, C] transition matrix
     "The matrix of a rules file; a class without a row stays as it is; ValueError that names the row that is no rule"
     path, names = Path(path), _names(classes, num_classes)
@@ -269,7 +269,7 @@ def load_rules(path, # .csv with columns src, dsts, p
     try: table = pd.read_csv(path, dtype=str)
     except Exception as e: raise ValueError(f"rules file {path} cannot be read as csv ({' '.join(str(e).split())[:100]})") from None
     if not {'src', 'dsts', 'p'} <= set(table): raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
-    T, number = np.eye(num_classes), {str(k): i for i, k in enumerate(names)}
+    T, number = np.eye(num_classes), {str(k): i for ks in (range(num_classes), names) for i, k in enumerate(ks)}
     for row, (src, dsts, p) in enumerate(zip(table.src, table.dsts, table.p)):
         try: i, to, share = number[str(src)], [number[str(d)] for d in ast.literal_eval(dsts)], float(p)
         except (KeyError, TypeError, ValueError, SyntaxError): to = []

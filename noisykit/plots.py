@@ -33,7 +33,7 @@ def groups(run:Run)->dict: # name -> bool [N]
     flipped = run.labels.flipped.to_numpy(bool)
     return {k: m for k, m in (('clean', ~flipped), ('flipped', flipped)) if m.any()}
 
-def _when(run, epoch): return 'final network' if epoch == 'final' else f'training pass of epoch {run.metrics.epoch.iloc[-1] if epoch == -1 else epoch}'
+def _when(run, epoch): return {'final': 'final network', 'final_ema': 'final network, its average'}.get(epoch) or f'training pass of epoch {run.metrics.epoch.iloc[-1] if epoch == -1 else epoch}'
 
 def _short(name, n=12): return name if len(name) <= n else name[:n-1] + '…'
 
@@ -65,7 +65,7 @@ def histogram(values:dict, # group -> [n] values
     ax.legend(fontsize=8)
     return ax
 
-def pred_probs(run:Run, epoch:int|str='final', # or a number: the training pass of that epoch, -1 the last
+def pred_probs(run:Run, epoch:int|str='final', # or 'final_ema', or a number: the training pass of that epoch, -1 the last
                ax=None, value:str='max_prob'): # or 'given_prob'
     "Histogram of prediction probabilities in 99 bins, clean against flipped"
     v, ax = run.samples(value, epoch), row(1) if ax is None else ax
@@ -88,7 +88,7 @@ def dissect(loss, # [N] against the given label
     group = (2*(given == true) + (prediction == true))[np.argsort(loss, kind='stable')]
     return np.stack([np.bincount(g, minlength=4) for g in np.split(group, range(size, len(group), size))])
 
-def sample_dissect(run:Run, epoch:int|str='final', # or a number: the training pass of that epoch, -1 the last
+def sample_dissect(run:Run, epoch:int|str='final', # or 'final_ema', or a number: the training pass of that epoch, -1 the last
                    bin:float|None=None, # samples; below 1: that share of them; None: 1000 of 20,000 or more, else 2 %
                    ax=None):
     "Stacked counts of `dissect` over the bins, from the smallest loss to the largest"

@@ -60,7 +60,8 @@ def sample_values(logits:Tensor, # [N, C]
 class EpochRecord:
     "Collects one epoch's logits, weights and targets on the device"
     def __init__(self, given:Tensor, # [N] labels, on the device
-                 num_classes:int): self.given, self.num_classes, self.kept, self.mine = given, num_classes, {}, torch.zeros_like(given, dtype=torch.bool)
+                 keep_probs:bool=False # all class probabilities, too
+                ): self.given, self.keep_probs, self.kept, self.mine = given, keep_probs, {}, torch.zeros_like(given, dtype=torch.bool)
 
     def add(self, rows:Tensor, # [B] positions in the training set
             logits=None, weights=None, targets=None):
@@ -89,6 +90,7 @@ class EpochRecord:
         "The epoch's per-sample values"
         self.gather()
         out = sample_values(self.kept['logits'], self.given) if 'logits' in self.kept else {}
+        if self.keep_probs and out: out['probs'] = self.kept['logits'].softmax(1).half().cpu().numpy()
         if 'weight' in self.kept: out['weight'] = self.kept['weight'].cpu().numpy()
         if 'targets' in self.kept:
             share, target = self.kept['targets'].max(1)
@@ -131,15 +133,21 @@ class Run:
     def labels(self)->pd.DataFrame: # of the training split, in the order of `samples`
         return self.all_labels.query("split == 'train'").reset_index(drop=True)
 
-    def samples(self, name:str, # a field: given_prob, prediction, max_prob, loss, margin, weight, target, target_prob
-                epoch:int|None=None # 1..E, or -1 for the last; None for all
-               )->np.ndarray: # [N], or [E, N] for all epochs
+    def samples(self, name:str, # a field: given_prob, prediction, max_prob, loss, margin, weight, target, target_prob, probs
+                epoch:int|str|None=None # 1..E, or -1 for the last; None for all; 'final' for the final network in evaluation mode, 'final_ema' for its average
+               )->np.ndarray: # [N], or [E, N] for all epochs; probs [N, C]
         "A per-sample value; KeyError that lists what this run has"
         if epoch is None:
             return np.stack([self.samples(name, e) for e in self.metrics.epoch]) if len(self.metrics) else np.empty((0, len(self.labels)))
         with self._open(int(self.metrics.epoch.iloc[-1]) if epoch == -1 else epoch) as z:
             if name not in z: raise KeyError(f"this run has no {name!r}; it has: {', '.join(z.files)}")
             return z[name]
+
+    def readable(self, epoch)->bool:
+        "Whether an epoch's values are there and can be read"
+        try: self._open(epoch).close()
+        except OSError: return False
+        return True
 
     def has(self, name:str)->bool:
         "Whether the last epoch has the field `name`"
@@ -156,7 +164,7 @@ class Run:
             except OSError: return e - 1, self._path(e)
         return len(rows), self.folder/'metrics.csv' # if anything is missing, it is a row
 
-    def _path(self, epoch): return self.folder/'samples'/f'{epoch:04}.npz'
+    def _path(self, epoch): return self.folder/'samples'/(f'{epoch}.npz' if isinstance(epoch, str) else f'{epoch:04}.npz')
     def _open(self, epoch):
         try: return np.load(self._path(epoch))
         except Exception as e: raise OSError(f"{self._path(epoch)} cannot be read ({type(e).__name__})") from None
@@ -217,7 +225,7 @@ def write_labels(run:Run, data):
     split, given, true = np.full(n, 'train', object), np.full(n, -1), np.full(n, -1)
     clean = data.probe_labels.cpu().numpy()
     for name, index, g, t in (('train', data.index, data.noise.given, data.noise.true), ('probe', data.probe_index, clean, clean),
-                              ('valid', data.valid_index, data.valid_labels, data.source.labels[data.valid_index])):
+                              ('valid', data.valid_index, data.valid_labels, data.valid_true)):
         split[index], given[index], true[index] = name, g, t
     table = pd.DataFrame(dict(index=np.arange(n), split=split, true=true, given=given, flipped=given != true))
     if data.source.files: table['file'] = data.source.files

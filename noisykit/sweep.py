@@ -71,9 +71,9 @@ class Sweep:
 
     def name(self, settings):
         "sln-mnist5k-symmetric0.4-s0-sigma0.1"
-        rest = [k for k in self.varied if k not in ('method', 'dataset', 'noise', 'noise_rate', 'seed')]
-        words = [run_name(asdict(resolve(**settings)[0])), *(f"{k.split('.')[-1]}{lookup(settings, k)}" for k in rest)]
-        return re.sub(r'[^\w.=-]+', '_', '-'.join(words))
+        rest = {k: lookup(settings, k) for k in self.varied if k not in ('method', 'dataset', 'noise', 'noise_rate', 'noise_file', 'seed')}
+        words = [run_name(asdict(resolve(**settings)[0])), *(f"{k.split('.')[-1]}{v}" for k, v in rest.items() if v is not None)]
+        return re.sub(r'[^\w.=+-]+', '_', '-'.join(words))
 
     def finished(self, name)->bool: # its record is whole, up to the last epoch
         try: run = Run(self.folder/name)
@@ -90,13 +90,14 @@ class Sweep:
         return Run(folder).metrics.iloc[-1].to_dict()
 
     def table(self)->pd.DataFrame: # one row a finished trial
-        "`record.tidy` of the finished trials, the varied settings first"
+        "`record.tidy` of the finished trials: name and varied settings first"
         names = [n for n in self.trials if self.finished(n)]
         rows = tidy([self.folder/n for n in names])
         for k in reversed(self.varied):
-            values = [lookup(Run(self.folder/n).config | self.trials[n], k) for n in names]
+            values = [lookup(Run(self.folder/n).config, k) if (v := lookup(self.trials[n], k)) is None else v for n in names]
             rows = rows.drop(columns=k, errors='ignore')
             rows.insert(0, k, [str(v) if isinstance(v, (dict, list)) else v for v in values])
+        rows.insert(0, 'trial', names)
         return rows
 
 # %% ../nbs/10_sweep.ipynb #def-run-sweep-sweep-sweep-by

@@ -19,7 +19,7 @@ from ..training import Method, Step, method
 # %% ../../nbs/06d_methods.sln.ipynb #method-sln-class-sln-method
 @method('sln')
 class SLN(Method):
-    "Cross entropy against labels with fresh Gaussian noise in each step (Chen et al., ICLR 2021, algorithm 1)"
+    "Cross entropy against labels with fresh Gaussian noise in each step (Chen et al., ICLR 2021)"
     @dataclass
     class Options:
         sigma:float = .5 # standard deviation of the noise on each entry of the one-hot label
@@ -28,6 +28,10 @@ class SLN(Method):
 
     def step(self, batch):
         logits = self.trainer.net(batch.x)
-        z = torch.randn(batch.size, logits.shape[1], generator=torch_stream(self.trainer.seed, f'sln {self.trainer.steps}'))
-        target = F.one_hot(batch.y, logits.shape[1]) + self.options.sigma*part(z).to(logits.device)
-        return Step(batch.mean(-(target*logits.log_softmax(1)).sum(1)), logits)
+        return Step(batch.mean(F.cross_entropy(logits, self.noisy(batch, logits.shape[1]), reduction='none')), logits)
+
+    def noisy(self, batch, C)->torch.Tensor: # [B, C]
+        "Targets for the loss, noise included"
+        if batch.y.is_floating_point(): return batch.y
+        z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.seed, f'sln {self.trainer.steps}'))
+        return F.one_hot(batch.y, C) + self.options.sigma*part(z).to(batch.y.device)

@@ -1,0 +1,77 @@
+"""The commands of nbs/commands.ipynb, on small real images laid out as the data sets are.
+
+    python tests/commands.py [word ...]    run the lines that contain every word, one after the other, by papermill
+"""
+import gzip, io, json, pickle, re, shlex, subprocess, sys, tempfile, time, zipfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import ENV, ROOT
+
+def lines():
+    "(what, command) of every row of the page"
+    cells = json.loads((ROOT/"nbs/commands.ipynb").read_text())["cells"]
+    return re.findall(r"^\| (.+?) \| `(papermill .+?)` \|$", "\n".join("".join(c["source"]) for c in cells), re.M)
+
+# what makes the documented line small: a small network, few epochs
+SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "view_noise": "", "plot_run": ""}
+
+def small(command):
+    "The documented command on small data: words"
+    words = shlex.split(command)
+    notebook = Path(words[1]).stem
+    words[1] = str(ROOT/words[1])
+    if notebook == "run_sweep": words = [re.sub(r"base: \{", "base: {epochs: 2, model: cnn, device: cpu, ", w) for w in words] + ["-p", "by", "loop"]
+    if notebook == "table_sln":
+        words = [re.sub(r"settings: \{", "settings: {epochs: 2, model: cnn, device: cpu, ", w) for w in words]
+        words = [re.sub(r"(ablation|search): .*", r"\1: [0.5]", w) for w in words] + ["-p", "by", "loop", "-y", "seeds: [0]"]
+    return [sys.executable, "-m", *words, "-k", "python3", "--no-progress-bar", *shlex.split(SMALL.get(notebook, ""))]
+
+def make_data(folder, n=240):
+    "Digits as CIFAR-10, CIFAR-100 (digit and brightness make 100 classes) and Animal-10N, with re-sln's label files and CIFAR-N's"
+    import torch
+    from PIL import Image
+    from noisykit.datasets import load_dataset
+    from noisykit.noise import make_noise, save_noise, save_rules
+    folder, s = Path(folder), load_dataset("mnist5k")
+    order = np.random.default_rng(0).permutation(4000)
+    def take(rows): return [np.asarray(Image.fromarray(s.train.pixels[i, 0].numpy()).resize((32, 32)).convert("RGB")) for i in rows], s.labels[rows]
+    train, test = order[:n], order[n:n + 100]
+    (x, y), (xt, yt) = take(train), take(test)
+    fine = lambda y: y*10 + np.arange(len(y)) % 10
+    flat = lambda x: np.stack(x).transpose(0, 3, 1, 2).reshape(len(x), -1)
+    c10, c100 = folder/"data/cifar10/cifar-10-batches-py", folder/"data/cifar100/cifar-100-python"
+    c10.mkdir(parents=True); c100.mkdir(parents=True)
+    for i, part in enumerate(np.array_split(np.arange(n), 5), 1): (c10/f"data_batch_{i}").write_bytes(pickle.dumps(dict(data=flat(x)[part], labels=y[part].tolist())))
+    (c10/"test_batch").write_bytes(pickle.dumps(dict(data=flat(xt), labels=yt.tolist())))
+    for name, x_, y_ in (("train", x, y), ("test", xt, yt)): (c100/name).write_bytes(pickle.dumps(dict(data=flat(x_), fine_labels=fine(y_).tolist(), coarse_labels=(fine(y_)//5).tolist())))
+    for name, y_, C in (("cifar10", y, 10), ("cifar100", fine(y), 100)):
+        labels = folder/"data"/name/"label_noisy"; labels.mkdir()
+        for file in ("sym0.4", "sym0.4_custom", "dependent0.4"): save_noise(make_noise(y_, C, "symmetric", 0.4, seed=len(file)), labels/f"{file}.csv")
+        asym = make_noise(y_, C, "asymmetric", 0.4); save_noise(asym, labels/"asym0.4.csv"); save_rules(asym.matrix, labels/"asym0.4_noise_rules.csv")
+    foreign = make_noise(y, 10, "openset", 0.4); save_noise(foreign, folder/"data/cifar10/label_noisy/openset0.4_custom.csv")
+    images = np.stack(x); images[foreign.flipped] = 255 - images[foreign.flipped]; np.save(folder/"data/cifar10/label_noisy/openset0.4_custom.npy", images)
+    human = lambda y, C: make_noise(y, C, "symmetric", 0.4).given
+    torch.save(dict(clean_label=y, worse_label=human(y, 10), aggre_label=y), folder/"data/CIFAR-10_human.pt")
+    torch.save(dict(clean_label=fine(y), noisy_label=human(fine(y), 100), clean_coarse_label=(fine(y)//5).tolist()), folder/"data/CIFAR-100_human.pt")
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as z:
+        for part, x_, y_ in (("training", x, y), ("testing", xt, yt)):
+            for i, (image, label) in enumerate(zip(x_, y_)):
+                jpeg = io.BytesIO(); Image.fromarray(image).resize((64, 64)).save(jpeg, "JPEG"); z.writestr(f"{part}/{label}_img_{i}.jpg", jpeg.getvalue())
+    (folder/"data/animal-10n").mkdir()
+    with zipfile.ZipFile(folder/"data/animal-10n/raw_image_ver.zip", "w") as z: z.writestr("raw_image.zip", inner.getvalue())
+    (folder/"runs").mkdir()
+    (folder/"settings.ini").touch()   # runs/ lie beside it
+
+def run(command, folder): return subprocess.run(small(command), cwd=folder, env=ENV | dict(PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+if __name__ == "__main__":
+    folder = Path(tempfile.mkdtemp()); make_data(folder); failed = 0
+    for what, command in lines():
+        if not all(w in what + command for w in sys.argv[1:]): continue
+        started = time.time(); done = run(command, folder); failed += done.returncode != 0
+        print(f"exit {done.returncode}  {time.time() - started:4.0f} s  {what}" + (f"\n{done.stderr[-1500:]}" if done.returncode else ""), flush=True)
+    print(f"in {folder}; {failed} failed"); sys.exit(failed > 0)
