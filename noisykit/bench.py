@@ -18,10 +18,10 @@ def times(variants:dict, # name -> function without arguments
           rounds:int=30, # how often each is timed
           repeat:int=1 # calls in one timing
          )->pd.DataFrame: # seconds a call, [rounds, variants]
-    "Time all variants in turn, after one unmeasured call of each"
+    "Time all variants in turn, after one unmeasured call of each; every other round backwards, so that a machine that slows down favours none"
     for f in variants.values(): f()
-    rows = [{k: _timed(f, repeat) for k, f in variants.items()} for _ in range(rounds)]
-    return pd.DataFrame(rows)
+    orders = list(variants.items()), list(variants.items())[::-1]
+    return pd.DataFrame([{k: _timed(f, repeat) for k, f in orders[r % 2]} for r in range(rounds)], columns=list(variants))
 
 def _timed(f, repeat):
     _sync(); start = time.perf_counter()

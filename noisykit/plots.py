@@ -67,7 +67,7 @@ def histogram(values:dict, # group -> [n] values
 
 def pred_probs(run:Run, epoch:int|str='final', # or 'final_ema', or a number: the training pass of that epoch, -1 the last
                ax=None, value:str='max_prob'): # or 'given_prob'
-    "Histogram of prediction probabilities in 99 bins, clean against flipped"
+    "Histogram of prediction probabilities in 99 bins, clean against flipped (Chen et al., ICLR 2021)"
     v, ax = run.samples(value, epoch), row(1) if ax is None else ax
     name = {'max_prob': 'prediction probability', 'given_prob': 'probability of the given label'}[value]
     ax.set_title(_when(run, epoch), fontsize=9)
@@ -91,7 +91,7 @@ def dissect(loss, # [N] against the given label
 def sample_dissect(run:Run, epoch:int|str='final', # or 'final_ema', or a number: the training pass of that epoch, -1 the last
                    bin:float|None=None, # samples; below 1: that share of them; None: 1000 of 20,000 or more, else 2 %
                    ax=None):
-    "Stacked counts of `dissect` over the bins, from the smallest loss to the largest"
+    "Stacked counts of `dissect` over the bins, from the smallest loss to the largest (Chen et al., ICLR 2021)"
     L, ax = run.labels, row(1, 7) if ax is None else ax
     if bin is None: bin = 1000 if len(L) >= 20_000 else .02
     counts = dissect(run.samples('loss', epoch), L.given, L.true, run.samples('prediction', epoch), bin)
@@ -173,7 +173,7 @@ def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W]
 
 # %% ../nbs/07_plots.ipynb #def-suspects-run-run-picture
 def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W]
-             classes, n:int=20, worst:bool=True, epoch:int=-1):
+             classes, n:int=20, worst:bool=True, epoch:int|str=-1): # or 'final'
     "The n training samples whose given label fits worst (or best), by margin"
     order = np.argsort(run.samples('margin', epoch))
     rows = order[:n] if worst else order[::-1][:n]
