@@ -132,6 +132,7 @@ def _stochastic(matrix, C, what):
 # %% ../nbs/00_noise.ipynb #def-resolve-map-map-c-superc
 def _resolve_map(map, C, superclass):
     if isinstance(map, dict):
+        map = {int(i) if isinstance(i, str) and i.isdigit() else i: j for i, j in map.items()} # papermill makes text of keys
         if not all(isinstance(i, (int, np.integer)) for pair in map.items() for i in pair): raise ValueError(f"an asymmetric map goes from class number to class number; got {map!r}")
         to = {int(i): int(j) for i, j in map.items()}
     elif map == 'next': to = {i: (i + 1) % C for i in range(C)}

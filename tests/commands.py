@@ -2,7 +2,7 @@
 
     python tests/commands.py [word ...]    run the lines that contain every word, one after the other, by papermill
 """
-import gzip, io, json, pickle, re, shlex, subprocess, sys, tempfile, time, zipfile
+import io, json, pickle, re, shlex, subprocess, sys, tempfile, time, zipfile
 from pathlib import Path
 
 import numpy as np

@@ -18,6 +18,7 @@ NETS = {"without batch norm": dict(model="lenet"), "batch norm in evaluation mod
 PAIRS = {(m, n, p): dict(method=m, precision=p, batch_size=61) | NETS[n] for m in ("ce", "l2r") for n in NETS for p in ("float64", "float32")}   # 61: parts of different size
 VARIANTS = {str(kw): dict(method="l2r") | kw for kw in (dict(optimizer="adam", lr=1e-3), dict(grad_clip=0.5), dict(options=dict(weighting="sigmoid", scale="std")), dict(engine="higher"), dict(val_share=0.2))}
 OTHERS = {m: dict(method=m) for m in sorted(set(known_methods()) - {"ce", "l2r"})}
+OTHERS |= {m: dict(method=m, epochs=2, options=dict(lc_after=1, ema_decay=0.9)) for m in ("sln+mo+lc", "l2r+mo+lc")}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -28,7 +29,11 @@ def trained(tmp_path_factory):
     for (_, n), kw in settings.items():
         if n == 1: run_method(quiet=True, **kw)
     launch(helpers.train_all, [kw for (_, n), kw in settings.items() if n == 2], nproc=2)
-    return {k: (Run(kw["run_dir"]), torch.load(f"{kw['run_dir']}/checkpoint.pt", weights_only=True)["net"]) for k, kw in settings.items()}
+    return {k: (Run(kw["run_dir"]), network(torch.load(f"{kw['run_dir']}/checkpoint.pt", weights_only=True))) for k, kw in settings.items()}
+
+def network(state):
+    "Its values, and those of its average"
+    return state["net"] | {f"ema.{k}": v for p in state["parts"] for k, v in p.items() if k in state["net"]}
 
 def differ(a, b): return max(float((a[k].double() - b[k].double()).norm()/b[k].double().norm()) for k in b if b[k].is_floating_point() and b[k].norm())
 
@@ -47,6 +52,12 @@ def test_two_processes_are_one(trained, key):
 
 @pytest.mark.parametrize("key", [*VARIANTS, *OTHERS])
 def test_so_in_every_variant_and_method(trained, key): assert differ(trained[key, 2][1], trained[key, 1][1]) < 1e-10
+
+def test_the_average_and_the_targets_are_one(trained):
+    (one, a), (two, _) = trained["sln+mo+lc", 1], trained["sln+mo+lc", 2]
+    assert any(k.startswith("ema.") for k in a) and np.allclose(one.samples("target_prob", 2), two.samples("target_prob", 2), atol=1e-6)
+    for final in ("final", "final_ema"): assert np.allclose(one.samples("loss", final), two.samples("loss", final), atol=1e-5)
+    assert one.metrics.test_accuracy_ema.tolist() == pytest.approx(two.metrics.test_accuracy_ema.tolist(), abs=0)
 
 def test_the_local_form_is_something_else(trained):
     "Its weights sum to 1 in every process, and it ends elsewhere; in one process it is the same thing"

@@ -19,7 +19,7 @@ def test_papermill_trains_what_was_asked_for(l2r_run):
     assert {"epoch", "train_loss", "train_loss_clean", "train_loss_flipped", "test_accuracy", "weight_clean"} <= set(run.metrics)
     assert run.metrics.epoch.tolist() == [1, 2] and run.metrics.test_accuracy.iloc[-1] > 0.5
     assert run.samples("weight").shape == (2, len(run.labels)) and run.labels.flipped.mean() == pytest.approx(0.6, abs=0.05)
-    assert {p.stem for p in (folder/"figures").glob("*.png")} == {"learning_curves", "weights", "pred_probs", "transition", "best_fits", "worst_fits"}
+    assert {p.stem for p in (folder/"figures").glob("*.png")} == {"learning_curves", "weights", "pred_probs", "sample_dissect", "transitions", "best_fits", "worst_fits"}
     assert list((folder/"tensorboard").glob("events*")) and run.env["torch"] == torch.__version__
     outputs = [o for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])]
     assert not [o for o in outputs if o["output_type"] == "error"] and sum("image/png" in o.get("data", {}) for o in outputs) >= 6
