@@ -100,7 +100,7 @@ PRESETS = [
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
 ]
 STUDIES = {m['study']: [n['dataset'] for n, *_ in PRESETS if n.get('study') == m['study']] for m, *_ in PRESETS if 'study' in m} # -> data sets
-NOISE_OPTIONS = {'dependent': dict(run=str), 'openset': dict(dataset=str, data_dir=str | None), 'file': dict(column=str)} # what `load` makes of them: scores, images, labels
+NOISE_OPTIONS = {'dependent': dict(run=str, settings=dict), 'openset': dict(dataset=str, data_dir=str | None), 'file': dict(column=str)} # what `load` makes of them: scores, images, labels
 RANGES = dict(epochs=(1, None), batch_size=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1),
               momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), restarts=(0, None), seed=(0, None))
 
@@ -238,9 +238,9 @@ def clean_run(c:Config)->Run:
     folder = Path(c.run_dir).parent/f"clean-{c.dataset}{(c.data_options or {}).get('train_size', '')}-s{c.seed}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{folder}.lock') if rank() == 0 else nullcontext(): # runs that start together wait for the one that trains it
-        return run_method(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
-                          dataset=c.dataset, data_dir=c.data_dir, data_options=c.data_options, seed=c.seed, precision=c.precision, run_dir=str(folder), quiet=folder.exists(),
-                          nproc=c.nproc, device='cuda' if c.nproc > 1 and c.device.startswith('cuda') else c.device)
+        return run_method(**dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
+                                 dataset=c.dataset, data_dir=c.data_dir, data_options=c.data_options, seed=c.seed, precision=c.precision, run_dir=str(folder), quiet=folder.exists(),
+                                 nproc=c.nproc, device='cuda' if c.nproc > 1 and c.device.startswith('cuda') else c.device) | (c.noise_options or {}).get('settings', {}))
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
     "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it trained on all of `labels`, as they are"

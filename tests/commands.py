@@ -23,6 +23,7 @@ def small(command):
     words = shlex.split(command)
     notebook = Path(words[1]).stem
     words[1] = str(ROOT/words[1])
+    if "dependent" in words: words += ["-y", "noise_options: {settings: {epochs: 2, model: cnn, batch_size: 32}}"]   # instead of WRN-28-10
     if notebook == "run_sweep": words = [re.sub(r"base: \{", "base: {epochs: 2, model: cnn, device: cpu, ", w) for w in words] + ["-p", "by", "loop"]
     if notebook == "table_sln":
         words = [re.sub(r"settings: \{", "settings: {epochs: 2, model: cnn, device: cpu, ", w) for w in words]

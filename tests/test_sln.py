@@ -96,10 +96,10 @@ def test_imagefolder(tmp_path):
 # ---- noise
 
 def test_dependent_noise_trains_its_network_first(tmp_path):
-    kw = dict(method="ce", noise="dependent", noise_rate=0.3, options=None, epochs=1)
+    kw = dict(method="ce", noise="dependent", noise_rate=0.3, options=None, epochs=1, noise_options=dict(settings=dict(epochs=5)))
     run = train(tmp_path/"run", **kw)
     clean = Run(tmp_path/"clean-digits-s0")
-    assert clean.config["noise"] == "none" and len(clean.metrics) == clean.config["epochs"] == 30
+    assert clean.config["noise"] == "none" and len(clean.metrics) == clean.config["epochs"] == 5
     assert run.labels.flipped.sum() == int(0.3*len(run.labels))
     probs = np.mean([clean.samples("probs", e).astype(float) for e in clean.metrics.epoch], axis=0)
     wrong = probs.copy(); wrong[np.arange(len(wrong)), run.labels.true] = -1
@@ -107,9 +107,9 @@ def test_dependent_noise_trains_its_network_first(tmp_path):
     assert wrong.max(1)[flipped].min() >= wrong.max(1)[~flipped].max()
     assert (wrong.argmax(1) == run.labels.given)[flipped].all()
     before = clean.metrics
-    named = train(tmp_path/"elsewhere/run", **kw, noise_options=dict(run=str(clean.folder)))
+    named = train(tmp_path/"elsewhere/run", **kw | dict(noise_options=dict(run=str(clean.folder))))
     assert (named.labels == run.labels).all(axis=None) and Run(clean.folder).metrics.equals(before) and not (tmp_path/"elsewhere/clean-digits-s0").exists()
-    with pytest.raises(Refused, match="kept no class probabilities"): train(tmp_path/"no", **kw, noise_options=dict(run=str(run.folder)))
+    with pytest.raises(Refused, match="kept no class probabilities"): train(tmp_path/"no", **kw | dict(noise_options=dict(run=str(run.folder))))
 
 def test_open_set_noise(tmp_path):
     run = train(tmp_path/"run", method="ce", options=None, epochs=1, dataset="mnist5k", noise="openset", noise_rate=0.4, noise_options=dict(dataset="digits"), data_options=dict(train_size=500))

@@ -1,0 +1,48 @@
+"""The page of commands: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
+import ast
+import json
+import shlex
+
+import pytest
+import yaml
+
+import commands
+from conftest import ROOT, papermill
+from noisykit.record import Run
+from noisykit.run import resolve
+
+LINES = dict(commands.lines())
+
+def parameters(command):
+    "What papermill would inject"
+    words, out = shlex.split(command), {}
+    for i, w in enumerate(words):
+        if w == "-p": out[words[i + 1]] = yaml.safe_load(words[i + 2])
+        if w == "-y": out |= yaml.safe_load(words[i + 1])
+    return out
+
+def known(notebook):
+    cell = next(c for c in json.loads((ROOT/notebook).read_text())["cells"] if "parameters" in c["metadata"].get("tags", []))
+    return {t.id for node in ast.parse("".join(cell["source"])).body for t in node.targets}
+
+@pytest.mark.parametrize("what", LINES)
+def test_every_line_is_one_that_its_notebook_takes(what):
+    given, notebook = parameters(LINES[what]), shlex.split(LINES[what])[1]
+    assert set(given) <= known(notebook)
+    if "run_method" in notebook: resolve(device="cpu", **given)   # no data needed: names, studies, options
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory): commands.make_data(d := tmp_path_factory.mktemp("commands")); return d
+
+@pytest.mark.parametrize("what", ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC"])   # the third draws the second
+def test_some_lines_run(folder, what):
+    done = commands.run(LINES[what], folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if what == "SLN+MO": assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
+    if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
+
+def test_the_table(tmp_path):
+    done = papermill("table_sln", tmp_path/"out.ipynb", yaml="{data_options: {train_size: 300}, settings: {epochs: 2, device: cpu, probe_size: 0}, seeds: [0], laws: {symmetric: {sigma: 0.5}}}",
+                     dataset="digits", runs_dir=tmp_path/"runs", by="loop", out=tmp_path/"runs.csv")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in (tmp_path/"out.ipynb").read_text()
