@@ -21,7 +21,7 @@ def check_name(kind:str, # what the name is for, as the user knows it
     raise ValueError(f"unknown {kind} {name!r}; {f'did you mean {close[0]!r}? ' if close else ''}known: {', '.join(map(str, known)) or 'none'}")
 
 # %% ../nbs/00a_checks.ipynb #words-int-a-whole-number-flo
-WORDS = {int: 'a whole number', float: 'a number', str: 'text', dict: 'a dictionary', bool: 'True or False', NoneType: 'None'}
+WORDS = {int: 'a whole number', float: 'a number', str: 'text', dict: 'a dictionary', list: 'a list', bool: 'True or False', NoneType: 'None'}
 
 def check_type(name:str, value, annotation # a type or a union of types in `WORDS`
               ):

@@ -49,8 +49,10 @@ class TensorImages:
 
     def __post_init__(self):
         if self.mean is None:
-            x = self.pixels.double().flatten(2)/255
-            self.mean, self.std = tuple(x.mean((0, 2)).tolist()), tuple(x.std((0, 2)).tolist())
+            counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in self.pixels.unbind(1)]).double() # [C, 256]: no copy of all pixels as floats
+            v, n = torch.arange(256)/255, counts.sum(1)
+            mean = (counts*v).sum(1)/n
+            self.mean, self.std = tuple(mean.tolist()), tuple(((counts*(v - mean[:, None])**2).sum(1)/(n - 1)).sqrt().tolist())
     def __len__(self): return len(self.pixels)
     @property
     def shape(self): return tuple(self.pixels.shape[1:]) # (C, H, W)

@@ -81,10 +81,10 @@ def law(f):
         return given.astype(np.int64), true, T
     return f
 
-def law_options(law:str)->list: # names
+def law_options(law:str)->dict: # name -> type
     "The options that a law takes; ValueError for an unknown law"
     check_name('noise law', law, LAWS)
-    return [p for p in inspect.signature(LAWS[law]).parameters if p not in ('true', 'num_classes', 'rate', 'seed')]
+    return {k: p.annotation for k, p in inspect.signature(LAWS[law]).parameters.items() if k not in ('true', 'num_classes', 'rate', 'seed')}
 
 # %% ../nbs/00_noise.ipynb #law
 @law
@@ -108,7 +108,7 @@ def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
 
 @law
-def asymmetric(num_classes, rate, map='next', superclass=None):
+def asymmetric(num_classes, rate, map:str|dict='next', superclass:list|None=None):
     "Class i is mistaken for `map[i]`: 'next', 'cifar10', 'superclass' (with `superclass` [C]), or {from: to}"
     to = _resolve_map(map, num_classes, superclass)
     T = np.eye(num_classes)
@@ -116,7 +116,7 @@ def asymmetric(num_classes, rate, map='next', superclass=None):
     return T
 
 @law
-def matrix(num_classes, rate, matrix=None, rules=None, classes=None):
+def matrix(num_classes, rate, matrix:list|None=None, rules:str|None=None, classes:list|None=None):
     "A flipped label of class i is drawn from row i of `matrix` [C, C] or of `load_rules(rules)`; at rate 1 the matrix is used as it is"
     if matrix is not None and rules is not None: raise ValueError("the law 'matrix' takes noise option matrix or rules, not both")
     M = load_rules(rules, num_classes, classes) if rules is not None else _stochastic(matrix, num_classes, "the law 'matrix' needs noise option matrix")

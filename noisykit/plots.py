@@ -165,11 +165,13 @@ def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W]
                classes, # class names
                n:int=16, # of each kind, or as many as there are
                seed:int=0): # of the choice
-    "n clean samples and n flipped ones, drawn at random, as `sample_grid`"
+    "n clean samples and n flipped ones, drawn at random, as `sample_grid`; 2n samples where no label is known to be wrong"
     given, true, rng = np.asarray(given), np.asarray(true), stream(seed, 'noise grid')
-    clean, flipped = (rng.permutation(np.flatnonzero(m))[:n] for m in (given == true, given != true))
+    flipped = rng.permutation(np.flatnonzero(given != true))[:n]
+    clean = rng.permutation(np.flatnonzero(given == true))[:n if len(flipped) else 2*n]
     rows = np.concatenate([clean, flipped])
-    return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, f'{len(clean)} clean samples, {len(flipped)} flipped: the given label, in brackets the true one')
+    title = f'{len(clean)} clean samples, {len(flipped)} flipped: the given label, in brackets the true one' if len(flipped) else f'{len(clean)} samples under their given labels'
+    return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, title)
 
 # %% ../nbs/07_plots.ipynb #def-suspects-run-run-picture
 def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W]

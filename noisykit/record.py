@@ -134,13 +134,16 @@ class Run:
         return self.all_labels.query("split == 'train'").reset_index(drop=True)
 
     def samples(self, name:str, # a field: given_prob, prediction, max_prob, loss, margin, weight, target, target_prob, probs
-                epoch:int|str|None=None # 1..E, or -1 for the last; None for all; 'final' for the final network in evaluation mode, 'final_ema' for its average
+                epoch:int|str|None=None # 1..E, or -1 for the last; None for all (nan or -1 where one lacks it); 'final' for the final network in evaluation mode, 'final_ema' for its average
                )->np.ndarray: # [N], or [E, N] for all epochs; probs [N, C]
         "A per-sample value; KeyError that lists what this run has"
         if epoch is None:
-            return np.stack([self.samples(name, e) for e in self.metrics.epoch]) if len(self.metrics) else np.empty((0, len(self.labels)))
+            if not len(self.metrics): return np.empty((0, len(self.labels)))
+            last = self.samples(name, -1)
+            lacking = np.full_like(last, np.nan if last.dtype.kind == 'f' else -1) # epochs before a method's first targets
+            return np.stack([self.samples(name, e) if self.has(name, e) else lacking for e in self.metrics.epoch])
         with self._open(int(self.metrics.epoch.iloc[-1]) if epoch == -1 else epoch) as z:
-            if name not in z: raise KeyError(f"this run has no {name!r}; it has: {', '.join(z.files)}")
+            if name not in z: raise KeyError(f"this run has no {name!r} {'of the last epoch' if epoch == -1 else f'of epoch {epoch}'}; it has: {', '.join(z.files)}")
             return z[name]
 
     def readable(self, epoch)->bool:
@@ -149,10 +152,10 @@ class Run:
         except OSError: return False
         return True
 
-    def has(self, name:str)->bool:
-        "Whether the last epoch has the field `name`"
+    def has(self, name:str, epoch:int=-1)->bool:
+        "Whether an epoch (-1: the last) has the field `name`"
         if not len(self.metrics): return False
-        with self._open(int(self.metrics.epoch.iloc[-1])) as z: return name in z
+        with self._open(int(self.metrics.epoch.iloc[-1]) if epoch == -1 else epoch) as z: return name in z
 
     def whole(self)->tuple: # (epochs from the first on whose record can be read, the file that ends them)
         "How far the record goes without a gap"

@@ -9,10 +9,12 @@ __all__ = ['CIFARS', 'PRESETS', 'STUDIES', 'NOISE_OPTIONS', 'RANGES', 'TYPES', '
 
 # %% ../nbs/08_run.ipynb #import-ast
 import ast
+import inspect
 import math
 import os
 import platform
 import subprocess
+import zlib
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -74,9 +76,10 @@ class Config:
 # %% ../nbs/08_run.ipynb #presets
 CIFARS = ('cifar10', 'cifar100')
 PRESETS = [
-    (dict(), dict(study='l2r', noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
+    (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
                   lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0.), 'default'),
-    (dict(method='sln'), dict(study='sln'), "the method's own paper"),
+    *((dict(dataset=d), dict(study='l2r'), 'default') for d in CIFARS),
+    *((dict(method='sln', dataset=d), dict(study='sln'), "the method's own paper") for d in (*CIFARS, 'animal10n')),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
      'our choice: a rate where noise matters on 5,000 easy digits; lr the better of 0.05 and 0.2 on seed 0'),
     (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
@@ -89,10 +92,10 @@ PRESETS = [
                                           schedule={'milestones': [80, 120], 'gamma': .1}, probe_size=1000),
        "L2R's CIFAR settings: ResNet-32, 80,000 steps of 100 images, x0.1 at 40,000 and 60,000 (Ren et al. 2018 and its code)") for d in CIFARS),
     *((dict(study='sln', dataset=d), dict(model='wrn-28-2', epochs=300, batch_size=128, lr=.001, momentum=.9, weight_decay=5e-4, schedule='constant', probe_size=0),
-       "SLN's settings: WRN-28-2, 300 epochs at a constant rate (Chen et al. 2021, its code; Animal-10N: re-sln)") for d in (*CIFARS, 'animal10n')),
+       "SLN's settings: WRN-28-2, 300 epochs at a constant rate (Chen et al. 2021, its code; Animal-10N: re-sln); its WRN differs from ours in biases, shortcuts, start and last batch norm") for d in (*CIFARS, 'animal10n')),
     *((dict(study='idn', dataset=d), dict(model='wrn-28-10', epochs=150, batch_size=128, lr=.1, momentum=.9, weight_decay=5e-4,
                                           schedule={'milestones': [60, 120], 'gamma': .2}, probe_size=0),
-       'the network that made the instance-dependent labels: WRN-28-10, 150 epochs, x0.2 after 60 and 120 (Chen et al., AAAI 2021, its code)') for d in CIFARS),
+       'the network that made the instance-dependent labels of CIFAR-10: WRN-28-10, 150 epochs, x0.2 after 60 and 120 (Chen et al., AAAI 2021, its code; none is published for CIFAR-100)') for d in CIFARS),
     *((dict(method='sln', dataset=d, noise=n), {'options.sigma': s}, "SLN's sigma for this data set and noise (its code)")
       for d, n, s in (('cifar10', 'symmetric', 1.), ('cifar10', 'asymmetric', .5), ('cifar10', 'dependent', .5), ('cifar10', 'openset', .5),
                       ('cifar100', 'symmetric', .2), ('cifar100', 'asymmetric', .2), ('cifar100', 'dependent', .1), ('animal10n', 'none', .5))),
@@ -149,19 +152,22 @@ def _check_names(c):
     "Every name in the settings against what there is; nothing is loaded yet"
     for k, known in (('noise', [*LAWS, 'file']), ('precision', ['float32', 'bfloat16', 'float64']), ('engine', ENGINES), ('batch_norm', KINDS)): check_name(k, c[k], known)
     check_data_options(c['dataset'], c['data_options'] or {})
-    check_name('study', c['study'], STUDIES)
-    known = NOISE_OPTIONS[c['noise']] if c['noise'] in NOISE_OPTIONS else {k: None for k in law_options(c['noise'])}
+    if c['study'] is not None: check_name('study', c['study'], STUDIES)
+    known = NOISE_OPTIONS[c['noise']] if c['noise'] in NOISE_OPTIONS else {k: v for k, v in law_options(c['noise']).items() if k != 'classes'}
     for k, v in (c['noise_options'] or {}).items():
         check_name(f"option of noise {c['noise']!r}:", k, known)
-        if known[k]: check_type(f"option {k} of noise {c['noise']!r}", v, known[k])
+        if known[k] is not inspect.Parameter.empty: check_type(f"option {k} of noise {c['noise']!r}", v, known[k])
     if c['noise'] == 'file' and not c['noise_file']: raise ValueError("noise 'file' needs noise_file: a .csv, .npy or .pt with the given labels")
     if c['noise'] == 'openset':
         if 'dataset' not in (c['noise_options'] or {}): raise ValueError("noise 'openset' takes images from another data set: set noise_options, {dataset: its name}")
         check_name('dataset', c['noise_options']['dataset'], DATASETS)
-    for cls, options in create_options(c['method'], c['options']):
-        cls.check(options, c['epochs'])
+        if (c['noise_options']['dataset'], c['noise_options'].get('data_dir')) == (c['dataset'], c['data_dir']): raise ValueError(f"noise 'openset' takes images from another data set; got {c['dataset']!r}, the same one")
+    parts, own = create_options(c['method'], c['options']), {}
+    for cls, options in parts:
+        cls.check(options, c['epochs']); own |= asdict(options)
         if cls.needs_probe and not c['probe_size']:
             raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
+    c['options'] = own or None # defaults too: a run says what it was made with
     with torch.device('meta'):
         net = create_network(c['model'], 10)
         opt = create_optimizer(net.parameters(), c['optimizer'], c['lr'], c['momentum'], c['nesterov'], c['weight_decay'])
@@ -214,40 +220,49 @@ def _git_commit():
     return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
 
 # %% ../nbs/08_run.ipynb #def-load-c-config
-def load(c:Config, device=None): # None: that of the configuration
+def load(c:Config, device=None, # None: that of the configuration
+         quiet=True):
     "The data of a configuration: load, add noise, split"
-    source, noise = noisy(c)
+    source, noise = noisy(c, quiet)
     return split(source, noise, c.probe_size, c.val_share, c.seed, device or c.device)
 
-def noisy(c:Config)->tuple: # (Source, NoisyLabels)
+def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
     source = load_dataset(c.dataset, c.data_dir, **(c.data_options or {}))
     C, options = len(source.classes), dict(c.noise_options or {})
     if options.get('map') == 'superclass': options.setdefault('superclass', source.superclass)
     if options.get('rules'): options.setdefault('classes', source.classes)
-    if c.noise == 'dependent': options = dict(scores=mean_probs(Run(options['run']) if 'run' in options else clean_run(c), source.labels))
+    if c.noise == 'dependent': options = dict(scores=mean_probs(Run(options['run']) if 'run' in options else clean_run(c, quiet), source.labels))
     if c.noise == 'file': noise = load_noise(c.noise_file, source.labels, C, options.get('column'))
     else: noise = make_noise(source.labels, C, c.noise, c.noise_rate, c.seed, **({} if c.noise == 'openset' else options))
     if c.noise == 'openset': source = replace_images(source, noise.true < 0, load_dataset(options['dataset'], options.get('data_dir')), c.seed)
-    elif (noise.true < 0).any(): source = load_images(source, Path(c.noise_file).with_suffix('.npy'))
+    elif (noise.true < 0).any():
+        if not c.noise_file.endswith('.csv'): raise ValueError(f"noise file {c.noise_file} marks images of none of the classes: that takes a .csv, with all images in the .npy beside it")
+        source = load_images(source, Path(c.noise_file).with_suffix('.npy'))
     return source, noise
 
-def clean_run(c:Config)->Run:
+def clean_run(c:Config, quiet=True)->Run:
     "The network that says which samples are easily confused: trained on clean labels, beside the run that asks for it; a finished one is only read"
     published = c.dataset in STUDIES['idn']
-    folder = Path(c.run_dir).parent/f"clean-{c.dataset}{(c.data_options or {}).get('train_size', '')}-s{c.seed}"
+    data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
+    settings = dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
+                    dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
+    folder = Path(c.run_dir).parent/f'clean-{c.dataset}-s{c.seed}-{zlib.crc32(repr(settings).encode()):08x}'
+    try: run = Run(folder)
+    except FileNotFoundError: run = None
+    if run and run.whole()[0] == run.config['epochs']: return run
+    if not quiet and rank() == 0: print(f"dependent noise needs a network that was trained on clean labels: {folder}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{folder}.lock') if rank() == 0 else nullcontext(): # runs that start together wait for the one that trains it
-        return run_method(**dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
-                                 dataset=c.dataset, data_dir=c.data_dir, data_options=c.data_options, seed=c.seed, precision=c.precision, run_dir=str(folder), quiet=folder.exists(),
-                                 nproc=c.nproc, device='cuda' if c.nproc > 1 and c.device.startswith('cuda') else c.device) | (c.noise_options or {}).get('settings', {}))
+    with FileLock(f'{folder}.lock') if world() == 1 else nullcontext(): # runs that start together wait for the one that trains it
+        return run_method(**settings, data_dir=c.data_dir, run_dir=str(folder), nproc=c.nproc, device='cuda' if c.nproc > 1 and c.device.startswith('cuda') else c.device, quiet=quiet)
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
-    "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it trained on all of `labels`, as they are"
+    "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it is finished and trained on all of `labels`, as they are"
+    if run.whole()[0] != run.config['epochs']: raise ValueError(f"run {run.folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
     if not run.has('probs'): raise ValueError(f"run {run.folder} kept no class probabilities: train it with keep_probs=True")
     if len(run.labels) != len(labels) or (run.labels.given.to_numpy() != labels).any():
         raise ValueError(f"run {run.folder} was not trained on this data set's true labels, all of them (noise none, probe_size 0, val_share 0)")
-    return np.mean([run.samples('probs', e).astype(np.float64) for e in run.metrics.epoch], axis=0)
+    return sum(run.samples('probs', e).astype(float) for e in run.metrics.epoch)/len(run.metrics)
 
 # %% ../nbs/08_run.ipynb #def-run-method-quiet-bool-fa
 def run_method(*, quiet:bool=False, **settings)->Run:
@@ -256,7 +271,11 @@ def run_method(*, quiet:bool=False, **settings)->Run:
         with shown_as_sentence(ValueError, OSError):
             c, presets = resolve(**settings)
             launched, c = c.nproc > world(), here(c) # by this call: then the data are only looked at here
-            data = load(c, 'cpu' if launched else None)
+            from_first(lambda: check_run(c.run_dir, asdict(c), c.resume))
+            if c.noise == 'dependent': # all the rest is checked before its network is trained
+                clean = replace(c, noise='none', noise_options=None, device='cpu')
+                _start(clean, load(clean))
+            data = load(c, 'cpu' if launched else None, quiet)
             net = _start(replace(c, device='cpu') if launched else c, data)
             def claim():
                 check_run(c.run_dir, asdict(c), c.resume)
@@ -365,5 +384,7 @@ def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
         options = run.config['data_options'] or {}
         images = FolderImages([str(Path(run.config['data_dir'])/f) for f in run.labels['file']], options.get('image_size', 224), workers=0)
         return lambda rows: images.take(rows).pixels, run.data['classes']
-    source, _ = noisy(Config(**run.config)) # open-set noise changes images
+    foreign = (run.all_labels.true < 0) & (run.all_labels.given >= 0) # open-set noise changes images
+    c = run.config
+    source = noisy(Config(**c))[0] if foreign.any() else load_dataset(c['dataset'], c['data_dir'], **(c['data_options'] or {}))
     return lambda rows: source.train.take(run.labels['index'].to_numpy()[rows]).pixels, run.data['classes']

@@ -56,6 +56,7 @@ class Step:
 class Method:
     "Base of all methods; `options` is an instance of the class's own `Options`"
     needs_probe = False # True: a run without a probe is refused
+    uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
     @dataclass
     class Options: pass
 
@@ -71,6 +72,7 @@ class Method:
 
 class AddOn(Method):
     "What goes with any method, as in sln+mo+lc: it sees each batch before the method does, and has the same hooks"
+    changes_labels = False
     def change(self, batch:Batch)->Batch: return batch
 
 # %% ../nbs/05_training.ipynb #methods
@@ -103,6 +105,7 @@ def create_options(name:str, # a method, or method+addon+addon
     for k in rest: check_name('add-on', k, sorted(ADDONS))
     if len(set(rest)) < len(rest): raise ValueError(f"method {name!r} has an add-on twice")
     parts = [known[first], *(ADDONS[k] for k in rest)]
+    if not parts[0].uses_labels and any(cls.changes_labels for cls in parts[1:]): raise ValueError(f"method {first!r} does not look at the given labels: there is nothing for {'+'.join(rest)} to correct")
     types = {f.name: f.type for cls in parts for f in fields(cls.Options)}
     for k, v in options.items():
         check_name(f'option of method {name!r}:', k, types)

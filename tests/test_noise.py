@@ -39,7 +39,7 @@ def test_own_laws(monkeypatch):
     def to_zero(num_classes, rate, sure=False): return (1 - rate)*np.eye(num_classes) + rate*np.eye(num_classes)[[0]*num_classes]
     @sample_law
     def swap(true, num_classes, rate, seed, step=1): return (true + step) % num_classes, true, np.roll(np.eye(num_classes), step, 1)
-    assert law_options("to_zero") == ["sure"] and law_options("swap") == ["step"] and to_zero(2, 1).tolist() == [[1, 0], [1, 0]]
+    assert list(law_options("to_zero")) == ["sure"] and list(law_options("swap")) == ["step"] and to_zero(2, 1).tolist() == [[1, 0], [1, 0]]
     assert (make_noise(Y, 10, "to_zero", 1.0, sure=True).given == 0).all() and (make_noise(Y, 10, "swap", step=3).given == (Y + 3) % 10).all()
 
 # ---- files

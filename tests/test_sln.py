@@ -1,5 +1,5 @@
 """SLN with its add-ons, and the noise that needs more than labels: whole runs in this process."""
-import os, signal
+import os, shutil, signal
 
 import numpy as np
 import pandas as pd
@@ -98,7 +98,7 @@ def test_imagefolder(tmp_path):
 def test_dependent_noise_trains_its_network_first(tmp_path):
     kw = dict(method="ce", noise="dependent", noise_rate=0.3, options=None, epochs=1, noise_options=dict(settings=dict(epochs=5)))
     run = train(tmp_path/"run", **kw)
-    clean = Run(tmp_path/"clean-digits-s0")
+    clean = Run(next(p for p in tmp_path.glob("clean-digits-s0-*") if p.is_dir()))
     assert clean.config["noise"] == "none" and len(clean.metrics) == clean.config["epochs"] == 5
     assert run.labels.flipped.sum() == int(0.3*len(run.labels))
     probs = np.mean([clean.samples("probs", e).astype(float) for e in clean.metrics.epoch], axis=0)
@@ -108,8 +108,19 @@ def test_dependent_noise_trains_its_network_first(tmp_path):
     assert (wrong.argmax(1) == run.labels.given)[flipped].all()
     before = clean.metrics
     named = train(tmp_path/"elsewhere/run", **kw | dict(noise_options=dict(run=str(clean.folder))))
-    assert (named.labels == run.labels).all(axis=None) and Run(clean.folder).metrics.equals(before) and not (tmp_path/"elsewhere/clean-digits-s0").exists()
+    assert (named.labels == run.labels).all(axis=None) and Run(clean.folder).metrics.equals(before) and not list((tmp_path/"elsewhere").glob("clean*"))
+    train(tmp_path/"lenet", **kw | dict(model="lenet", data_options=dict(test_size=100)))   # another network of its own, beside the first
+    assert len([p for p in tmp_path.glob("clean-digits-s0-*") if p.is_dir()]) == 2
+    half = tmp_path/"half"; shutil.copytree(clean.folder, half); (half/"samples/0005.npz").unlink()
+    with pytest.raises(Refused, match="is not finished: 4 of 5 epochs"): train(tmp_path/"no", **kw | dict(noise_options=dict(run=str(half))))
     with pytest.raises(Refused, match="kept no class probabilities"): train(tmp_path/"no", **kw | dict(noise_options=dict(run=str(run.folder))))
+
+def test_nothing_is_trained_before_all_is_checked(tmp_path, whole):
+    "A network for dependent noise may take hours: mistakes are answered before"
+    kw = dict(noise="dependent", noise_rate=0.3, options=None, method="ce")
+    for wrong, sentence in ((dict(run_dir=str(whole.folder)), "holds another configuration"), (dict(probe_size=1430), "probe_size 1430 needs"), (dict(nproc=40, batch_size=32), "nproc 40 leaves")):
+        with pytest.raises(Refused, match=sentence): run_method(quiet=True, **SMALL | OWN | kw | dict(run_dir=str(tmp_path/"run")) | wrong)
+    assert not list(tmp_path.iterdir()) and not list(whole.folder.parent.glob("clean*"))
 
 def test_open_set_noise(tmp_path):
     run = train(tmp_path/"run", method="ce", options=None, epochs=1, dataset="mnist5k", noise="openset", noise_rate=0.4, noise_options=dict(dataset="digits"), data_options=dict(train_size=500))
@@ -146,9 +157,16 @@ def test_human_labels(tmp_path):
 
 # ---- settings
 
+def test_a_config_can_be_given_again(whole):
+    assert resolve(**whole.config)[0].options == whole.config["options"] == dict(sigma=0.5, ema_decay=0.9, lc_after=1, lc_soft=False, lc_augment=False, lc_chain=False)
+
+def test_targets_of_all_epochs(whole):
+    assert (whole.samples("target")[0] == -1).all() and np.isnan(whole.samples("target_prob")[0]).all() and np.array_equal(whole.samples("target")[1], whole.samples("target", 2))
+    with pytest.raises(KeyError, match="no 'target' of epoch 1"): whole.samples("target", 1)
+
 def test_studies_and_presets():
     sln, presets = resolve(method="sln+mo+lc", dataset="cifar10", noise="symmetric", device="cpu", options=dict(lc_soft=True))
-    assert (sln.model, sln.epochs, sln.lr, sln.probe_size, sln.options) == ("wrn-28-2", 300, 0.001, 0, dict(lc_soft=True, sigma=1.0)) and "sigma" in presets["options"]
+    assert (sln.model, sln.epochs, sln.lr, sln.probe_size, sln.options["sigma"], sln.options["lc_soft"]) == ("wrn-28-2", 300, 0.001, 0, 1.0, True) and "sigma" in presets["options"]
     ce, _ = resolve(method="ce", study="sln", dataset="cifar10", noise="symmetric", device="cpu")
     assert (ce.model, ce.epochs, ce.schedule, ce.options) == ("wrn-28-2", 300, "constant", None)
     assert resolve(method="sln", dataset="cifar100", noise="dependent", device="cpu")[0].options == dict(sigma=0.1)
@@ -157,6 +175,8 @@ def test_studies_and_presets():
 
 @pytest.mark.parametrize("kw, sentence", [
     (dict(method="mo"), "'mo' is an add-on and goes with a method, as in ce+mo"), (dict(method="sln+mu"), "unknown add-on 'mu'; known: lc, mo"),
+    (dict(method="probe_only+lc", options=None, probe_size=50), "method 'probe_only' does not look at the given labels: there is nothing for lc to correct"), (dict(epochs=1, options=None), "but the run has 1 epoch: nothing would be corrected"),
+    (dict(method="ce", options=None, noise="matrix", noise_rate=None, noise_options=dict(rules=3)), "option rules of noise 'matrix' must be text"), (dict(noise="openset", noise_options=dict(dataset="digits")), "takes images from another data set; got 'digits', the same one"),
     (dict(method="sln+mo+mo"), "has an add-on twice"), (dict(method="ce", options=dict(sigma=1.0)), "unknown option of method 'ce': 'sigma'; known: none"),
     (dict(options=dict(lc_after=3)), "lc option lc_after is 3, but the run has 3 epochs"), (dict(options=dict(ema_decay=1)), "mo option ema_decay is 1"),
     (dict(study="sln"), "study 'sln' has no settings for data set 'digits'; it has some for cifar10, cifar100, animal10n"), (dict(study="slm"), "unknown study 'slm'; did you mean 'sln'?"),

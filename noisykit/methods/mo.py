@@ -9,6 +9,8 @@ __all__ = ['MO']
 import copy
 from dataclasses import dataclass
 
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
 from ..training import AddOn, addon
 
 # %% ../../nbs/06e_methods.mo.ipynb #addon-mo-class-mo-addon-expo
@@ -24,10 +26,10 @@ class MO(AddOn):
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         self.net = trainer.networks['ema'] = copy.deepcopy(trainer.net).requires_grad_(False)
+        self.values = [[v for v in net.state_dict().values() if v.is_floating_point()] for net in (self.net, trainer.net)] # others are counters
+        self.average = get_ema_multi_avg_fn(options.ema_decay)
 
-    def after_step(self):
-        for average, now in zip(self.net.state_dict().values(), self.trainer.net.state_dict().values()):
-            if average.is_floating_point(): average.lerp_(now, 1 - self.options.ema_decay) # others are counters
+    def after_step(self): self.average(*self.values, None)
 
     def state_dict(self): return self.net.state_dict()
     def load_state_dict(self, state): self.net.load_state_dict(state)

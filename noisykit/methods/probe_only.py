@@ -15,7 +15,7 @@ from ..training import Method, Step, evaluation_mode, method
 @method('probe_only')
 class ProbeOnly(Method):
     "Mean cross entropy on the probe's true labels"
-    needs_probe = True
+    needs_probe, uses_labels = True, False
 
     def step(self, batch):
         net, probe = self.trainer.net, self.trainer.probe()
