@@ -22,7 +22,6 @@ def small(command):
     "The documented command on small data: words"
     words = shlex.split(command)
     notebook = Path(words[1]).stem
-    words[1] = str(ROOT/words[1])
     if "dependent" in words: words += ["-y", "noise_options: {settings: {epochs: 2, model: cnn, batch_size: 32}}"]   # instead of WRN-28-10
     if notebook == "run_sweep": words = [re.sub(r"base: \{", "base: {epochs: 2, model: cnn, device: cpu, ", w) for w in words] + ["-p", "by", "loop"]
     if notebook == "table_sln":
@@ -65,7 +64,8 @@ def make_data(folder, n=240):
     (folder/"data/animal-10n").mkdir()
     with zipfile.ZipFile(folder/"data/animal-10n/raw_image_ver.zip", "w") as z: z.writestr("raw_image.zip", inner.getvalue())
     (folder/"runs").mkdir()
-    (folder/"settings.ini").touch()   # runs/ lie beside it
+    (folder/"settings.ini").touch()   # the project's folder is the one with this file
+    for name in ("nbs", "results"): (folder/name).symlink_to(ROOT/name)
 
 def run(command, folder): return subprocess.run(small(command), cwd=folder, env=ENV | dict(PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

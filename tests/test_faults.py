@@ -46,7 +46,8 @@ def equal(folder, whole):
     a, b = Run(folder), Run(whole)
     timing = ["seconds", "seconds_in_sums"]
     pd.testing.assert_frame_equal(a.metrics.drop(columns=timing, errors="ignore"), b.metrics.drop(columns=timing, errors="ignore"), check_exact=True)
-    for name in ("loss", "margin", "prediction", "given_prob", "weight"): assert np.array_equal(a.samples(name), b.samples(name)), name
+    for name in ("loss", "margin", "prediction", "given_prob", "weight", "target", "target_prob"):
+        assert a.has(name) == b.has(name) and (not a.has(name) or np.array_equal(a.samples(name), b.samples(name), equal_nan=name.endswith("prob"))), name
     nets = [torch.load(f/"checkpoint.pt", weights_only=True)["net"] for f in (folder, whole)]
     assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[1])
     assert not list(folder.rglob(".*.tmp*"))
@@ -60,12 +61,12 @@ def here(folder, **kw): return run_method(run_dir=str(folder), quiet=True, **TIN
 
 # ---- killed at any moment
 
-@pytest.mark.parametrize("nproc", [1, 2])
-def test_killed_twenty_times(tmp_path, nproc):
+@pytest.mark.parametrize("method, nproc, kills, epochs", [("l2r", 1, 20, 60), ("sln+mo+lc", 2, 8, 24)])
+def test_killed_again_and_again(tmp_path, method, nproc, kills, epochs):
     "Every fourth kill falls anywhere in the start, the others within two epochs' time of an epoch's end: while it trains, evaluates or writes"
-    params = TINY | dict(nproc=nproc, epochs=60, run_dir=tmp_path/"run")
+    params = TINY | dict(method=method, nproc=nproc, epochs=epochs, run_dir=tmp_path/"run")
     rng, startup, seen = random.Random(0), 6., []
-    while len(seen) < 20:
+    while len(seen) < kills:
         begun, p = time.time(), start(tmp_path/"out.ipynb", **params)
         if len(seen) % 4 == 0: time.sleep(rng.uniform(0, startup))
         else:
@@ -77,10 +78,10 @@ def test_killed_twenty_times(tmp_path, nproc):
         kill(family(p)); p.wait(); p.stderr.close()
         seen.append(epochs_done(tmp_path/"run"))
     print("epochs written at each kill:", seen)
-    assert len(set(seen)) > 10 and seen[-1] < 60   # over its life, and it was not over
+    assert len(set(seen)) > kills/2 and seen[-1] < epochs   # over its life, and it was not over
     done = finish(tmp_path/"out.ipynb", **params)
     assert done.returncode == 0, done.stderr[-3000:]
-    here(tmp_path/"whole", nproc=nproc, epochs=60)
+    here(tmp_path/"whole", method=method, nproc=nproc, epochs=epochs)
     equal(tmp_path/"run", tmp_path/"whole")
 
 @pytest.mark.parametrize("nproc", [1, 2])
