@@ -241,6 +241,7 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
         source = load_images(source, Path(c.noise_file).with_suffix('.npy'))
     return source, noise
 
+# %% ../nbs/08_run.ipynb #def-clean-run-c-config-quiet
 def clean_run(c:Config, quiet=True)->Run:
     "The network that says which samples are easily confused: trained on clean labels, beside the run that asks for it; a finished one is only read"
     published = c.dataset in STUDIES['idn']
