@@ -42,7 +42,7 @@ def test_some_lines_run(folder, what):
     if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
 
 def test_the_table(tmp_path):
-    done = papermill("table_sln", tmp_path/"out.ipynb", yaml="{data_options: {train_size: 300}, settings: {epochs: 2, device: cpu, probe_size: 0}, seeds: [0], laws: {symmetric: {sigma: 0.5}}}",
-                     dataset="digits", runs_dir=tmp_path/"runs", by="loop", out=tmp_path/"runs.csv")
+    done = papermill("table_sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+                     yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in (tmp_path/"out.ipynb").read_text()
