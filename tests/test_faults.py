@@ -71,7 +71,7 @@ def test_killed_again_and_again(tmp_path, method, nproc, kills, epochs):
         if len(seen) % 4 == 0: time.sleep(rng.uniform(0, startup))
         else:
             before = epochs_done(tmp_path/"run")
-            until(lambda: epochs_done(tmp_path/"run") > before, p, "another epoch")
+            until(lambda: epochs_done(tmp_path/"run") > before and len(Run(tmp_path/"run").metrics), p, "another epoch")   # samples come before the row
             startup = time.time() - begun
             time.sleep(rng.uniform(0, 2*Run(tmp_path/"run").metrics.seconds.median()))
         assert p.poll() is None, p.stderr.read()[-2000:]

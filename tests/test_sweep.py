@@ -50,8 +50,8 @@ def test_the_loop_gives_the_same_table(tmp_path):
         out, csv = tmp_path/f"{by}.ipynb", tmp_path/f"{by}.csv"
         done = sweep(BASE % 3, configs, f"out: {csv}", out=out, runs_dir=tmp_path/by, by=by, retries=1)
         last = done.stderr.strip().splitlines()[-1]
-        assert done.returncode != 0 and last.startswith("RuntimeError: 1 of 2 trials failed: sln-digits-symmetric0.6-s0-sigma0.5-lr1e_30 (the loss is"), done.stderr[-2000:]
-        assert "done    sln-digits-symmetric0.6-s0-sigma0.5-lr0.05" in said(out) and "failed  sln-digits-symmetric0.6-s0-sigma0.5-lr1e_30" in said(out)
+        assert done.returncode != 0 and last.startswith("RuntimeError: 1 of 2 trials failed: sln-digits-symmetric0.6-s0-sigma0.5-lr1e+30 (the loss is"), done.stderr[-2000:]
+        assert "done    sln-digits-symmetric0.6-s0-sigma0.5-lr0.05" in said(out) and "failed  sln-digits-symmetric0.6-s0-sigma0.5-lr1e+30" in said(out)
         if by == "loop": assert said(out).count("failed  sln") == 2   # tried again once
         tables[by] = pd.read_csv(csv)
         assert sum("image/png" in o.get("data", {}) for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])) == 1
