@@ -300,7 +300,7 @@ class Trainer:
 
     def predict(self, key=None, net=None)->Tensor: # logits [N, C]
         "What a network (None: the one that counts) says of the training samples, in evaluation mode; `key` augments them"
-        with self.autocast(): return predict(net or list(self.networks.values())[-1], self.images, self.index, key)
+        with self.autocast(): return predict(list(self.networks.values())[-1] if net is None else net, self.images, self.index, key)
 
     def write_final(self, missing=False):
         "The same of every network at the end, as per-sample values, into the record; or only what is missing there"

@@ -13,6 +13,7 @@ from noisykit.noise import NoisyLabels, make_noise, save_noise
 from noisykit.processes import Stopped
 from noisykit.record import Run
 from noisykit.run import Refused, resolve, run_method, run_pictures
+from noisykit.training import Batch
 
 OWN = dict(method="sln+mo+lc", options=dict(lc_after=1, ema_decay=0.9), probe_size=0, epochs=3, lr=0.02)
 NAMES = ("loss", "margin", "prediction")
@@ -56,11 +57,17 @@ def test_the_order_of_add_ons_does_not_matter(whole, tmp_path):
     assert all(np.array_equal(whole.samples(n), other.samples(n)) for n in NAMES)
 
 def test_correction(whole):
-    "No correction in epoch 1; then targets between given label and the average's prediction, and no noise any more"
+    "No correction in epoch 1; then targets between given label and the average's prediction"
     target = whole.samples("target", 2)
     assert not "target" in np.load(whole.folder/"samples/0001.npz") and whole.metrics.target_true.isna().tolist() == [True, False, False]
     prob, given = whole.samples("target_prob", 2), whole.labels.given.to_numpy()
     assert (prob >= 0.5 - 1e-6).all() and (prob <= 1 + 1e-6).all() and 0.1 < (target != given).mean() < 0.9
+
+def test_corrected_labels_get_no_noise():
+    class Trainer: seed, steps = 0, 0
+    sln, y = SLN(Trainer, SLN.Options(1.0)), torch.tensor([0, 2])
+    noisy = sln.noisy(Batch(None, None, y, 1, 2), 3)
+    assert not torch.equal(noisy, torch.eye(3)[y]) and torch.equal(sln.noisy(Batch(None, None, noisy, 1, 2), 3), noisy)
 
 @pytest.mark.parametrize("quirk, first", [("lc_soft", 2), ("lc_augment", 2), ("lc_chain", 3)])
 def test_quirks_are_options(tmp_path, quirk, first, monkeypatch):
