@@ -238,7 +238,11 @@ def read_weights(
 ) -> dict[str, Tensor]: # state dict on the CPU
     "Read weights; raises FileNotFoundError if there are none, ValueError if the file holds anything but a state dict."
     releases = tvm.get_model_weights(name).__members__ if name in RESNETS else {}
-    if weights in releases: return releases[weights].get_state_dict(map_location='cpu', check_hash=True, weights_only=True)
+    if weights in releases:
+        try: return releases[weights].get_state_dict(map_location='cpu', check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as e:
+            file = Path(torch.hub.get_dir())/'checkpoints'/Path(releases[weights].url).name
+            raise FileNotFoundError(f"torchvision's weights '{weights}' for {name} are not at {file} and could not be downloaded ({' '.join(str(e).split())}); put them there, name a file, or say 'random'") from None
     if not Path(weights).is_file():
         known = f"; torchvision's own are {', '.join(releases)}" if releases else ''
         raise FileNotFoundError(f"weights '{weights}' for {name} are not a file{known}")

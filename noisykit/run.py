@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CIFARS', 'PRESETS', 'STUDIES', 'NOISE_OPTIONS', 'RANGES', 'TYPES', 'Config', 'resolve', 'run_name', 'environment',
-           'load', 'noisy', 'clean_run', 'mean_probs', 'run_method', 'train', 'here', 'Refused', 'shown_as_sentence',
-           'about', 'numerics', 'notebook_parameters', 'run_pictures']
+           'load', 'noisy', 'clean_run', 'for_dependent_noise', 'with_pseudo_run', 'mean_probs', 'run_method', 'train',
+           'here', 'Refused', 'shown_as_sentence', 'about', 'numerics', 'notebook_parameters', 'run_pictures']
 
 # %% ../nbs/08_run.ipynb #import-ast
 import ast
@@ -49,9 +49,11 @@ class Config:
     noise_file:str|None = None # .csv, .npy or .pt with given labels; implies noise 'file'
     noise_options:dict|None = None # the law's own, e.g. {'map': 'next'}; of a file: {'column': name}
     probe_size:int|None = None # clean samples, balanced, taken out of the training set
+    probe_file:str|None = None # or a list of them: a file name (or row number, where images are no files) a line
+    probe_batch:int|None = None # of them that a step sees, at most; None: batch_size
     val_share:float|None = None # share of the rest kept as noisy validation split
     model:str|None = None # a network's name
-    weights:str|None = None # weights to start from: a file, or torchvision's name for its own
+    weights:str|None = None # to start from: 'random', a file, or torchvision's name for its own
     epochs:int|None = None
     batch_size:int|None = None
     optimizer:str|None = None # sgd, adam or adamw
@@ -77,7 +79,7 @@ class Config:
 CIFARS = ('cifar10', 'cifar100')
 PRESETS = [
     (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
-                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0.), 'default'),
+                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random'), 'default'),
     *((dict(dataset=d), dict(study='l2r'), 'default') for d in CIFARS),
     *((dict(method='sln', dataset=d), dict(study='sln'), "the method's own paper") for d in (*CIFARS, 'animal10n')),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
@@ -99,12 +101,19 @@ PRESETS = [
     *((dict(method='sln', dataset=d, noise=n), {'options.sigma': s}, "SLN's sigma for this data set and noise (its code)")
       for d, n, s in (('cifar10', 'symmetric', 1.), ('cifar10', 'asymmetric', .5), ('cifar10', 'dependent', .5), ('cifar10', 'openset', .5),
                       ('cifar100', 'symmetric', .2), ('cifar100', 'asymmetric', .2), ('cifar100', 'dependent', .1), ('animal10n', 'none', .5))),
+    (dict(dataset='isic2019'), dict(study='isic'), 'default'),
+    (dict(study='isic', dataset='isic2019'), dict(model='resnet50', epochs=200, batch_size=128, lr=.004, momentum=0., weight_decay=1e-4, probe_size=5,
+                                                  schedule={'milestones': [50, 100, 150], 'gamma': .5}, **{'data_options.train_size': 5000, 'data_options.test_size': 1250}),
+     "the ISIC2019 study's settings: 5,000 + 1,250 images, ResNet-50, 200 epochs, 32 images and lr 0.001 for each of 4 GPUs, no momentum, x0.5 every 50 epochs (its README and code)"),
+    *((dict(study='isic', dataset='isic2019', model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the ISIC2019 study's code") for m in ('resnet50', 'resnet101')),
+    *((dict(study='isic', dataset='isic2019', method=m), dict(grad_clip=.25), "the ISIC2019 study's clip") for m in ('mixup_hard', 'mixup_soft', 'proposal', 'upper_bound')),
+    (dict(study='isic', dataset='isic2019', method='upper_bound'), {'options.weighting': 'sigmoid'}, "the ISIC2019 study's weighting"),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
 ]
-STUDIES = {m['study']: [n['dataset'] for n, *_ in PRESETS if n.get('study') == m['study']] for m, *_ in PRESETS if 'study' in m} # -> data sets
+STUDIES = {m['study']: list(dict.fromkeys(n['dataset'] for n, *_ in PRESETS if n.get('study') == m['study'])) for m, *_ in PRESETS if 'study' in m} # -> data sets
 NOISE_OPTIONS = {'dependent': dict(run=str, settings=dict), 'openset': dict(dataset=str, data_dir=str | None), 'file': dict(column=str)} # what `load` makes of them: scores, images, labels
-RANGES = dict(epochs=(1, None), batch_size=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1),
+RANGES = dict(epochs=(1, None), batch_size=(1, None), probe_batch=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1),
               momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), restarts=(0, None), seed=(0, None))
 
 # %% ../nbs/08_run.ipynb #def-resolve-settings-tuple-c
@@ -124,7 +133,8 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
                     k, _, entry = k.partition('.')
                     if entry and entry not in (given.get(k) or {}): c[k], presets[k] = (c[k] or {}) | {entry: v}, f'{entry}: {source}'
                     elif not entry and k not in given: c[k], presets[k] = v, source
-    if c['noise'] == 'file': c['noise_rate'] = None; presets.pop('noise_rate', None)
+    for k, instead in (('noise_rate', c['noise'] == 'file'), ('probe_size', c['probe_file'])):
+        if instead: c[k] = None; presets.pop(k, None)
     if c['device'] is None: c['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
     _check_names(c)
     _check_meaning(c, given)
@@ -165,7 +175,7 @@ def _check_names(c):
     parts, own = create_options(c['method'], c['options']), {}
     for cls, options in parts:
         cls.check(options, c['epochs']); own |= asdict(options)
-        if cls.needs_probe and not c['probe_size']:
+        if cls.needs_probe and not (c['probe_size'] or c['probe_file']):
             raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
     c['options'] = own or None # defaults too: a run says what it was made with
     with torch.device('meta'):
@@ -191,6 +201,7 @@ def _check_meaning(c, given):
     "Settings that would be ignored beside the others"
     if 'study' in given and c['dataset'] not in STUDIES[c['study']]:
         raise ValueError(f"study {c['study']!r} has no settings for data set {c['dataset']!r}; it has some for {', '.join(STUDIES[c['study']])}")
+    if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
     if c['noise'] == 'none' and given.get('noise_rate'):
         raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
     for k in ('momentum', 'nesterov'):
@@ -224,7 +235,7 @@ def load(c:Config, device=None, # None: that of the configuration
          quiet=True):
     "The data of a configuration: load, add noise, split"
     source, noise = noisy(c, quiet)
-    return split(source, noise, c.probe_size, c.val_share, c.seed, device or c.device)
+    return split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device)
 
 def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
@@ -232,7 +243,7 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     C, options = len(source.classes), dict(c.noise_options or {})
     if options.get('map') == 'superclass': options.setdefault('superclass', source.superclass)
     if options.get('rules'): options.setdefault('classes', source.classes)
-    if c.noise == 'dependent': options = dict(scores=mean_probs(Run(options['run']) if 'run' in options else clean_run(c, quiet), source.labels))
+    if c.noise == 'dependent': options = dict(scores=mean_probs(Run(options['run']) if 'run' in options else clean_run(c, for_dependent_noise(c), 'dependent noise', quiet), source.labels))
     if c.noise == 'file': noise = load_noise(c.noise_file, source.labels, C, options.get('column'))
     else: noise = make_noise(source.labels, C, c.noise, c.noise_rate, c.seed, **({} if c.noise == 'openset' else options))
     if c.noise == 'openset': source = replace_images(source, noise.true < 0, load_dataset(options['dataset'], options.get('data_dir')), c.seed)
@@ -242,20 +253,36 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     return source, noise
 
 # %% ../nbs/08_run.ipynb #def-clean-run-c-config-quiet
-def clean_run(c:Config, quiet=True)->Run:
-    "The network that says which samples are easily confused: trained on clean labels, beside the run that asks for it; a finished one is only read"
-    published = c.dataset in STUDIES['idn']
-    data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
-    settings = dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
-                    dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
+def clean_run(c:Config, settings:dict, what:str, quiet=True)->Run:
+    "A run on clean labels, beside the run that needs it for `what`; a finished one is only read"
     folder = Path(c.run_dir).parent/f'clean-{c.dataset}-s{c.seed}-{zlib.crc32(repr(settings).encode()):08x}'
     try: run = Run(folder)
     except FileNotFoundError: run = None
     if run and run.whole()[0] == run.config['epochs']: return run
-    if not quiet and rank() == 0: print(f"dependent noise needs a network that was trained on clean labels: {folder}", flush=True)
+    if not quiet and rank() == 0: print(f"{what} needs a network that was trained on clean labels: {folder}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{folder}.lock') if world() == 1 else nullcontext(): # runs that start together wait for the one that trains it
         return run_method(**settings, data_dir=c.data_dir, run_dir=str(folder), nproc=c.nproc, device='cuda' if c.nproc > 1 and c.device.startswith('cuda') else c.device, quiet=quiet)
+
+def for_dependent_noise(c:Config)->dict:
+    "Settings of the run that says which samples are easily confused"
+    published = c.dataset in STUDIES['idn']
+    data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
+    return dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
+                    dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
+
+def with_pseudo_run(c:Config, data, quiet=True)->Config:
+    "`c` with the folder of a finished clean run in option pseudo_run, where the method has that option; ValueError if the named one does not fit"
+    if 'pseudo_run' not in (c.options or {}): return c
+    folder = c.options['pseudo_run']
+    if folder is None:
+        other = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir', 'study', 'noise_rate', 'noise_file', 'noise_options', 'options')
+        settings = {k: v for k, v in asdict(c).items() if k not in other} | dict(method='ce', noise='none', keep_probs=False)
+        return replace(c, options=c.options | dict(pseudo_run=str(clean_run(c, settings, c.method, quiet).folder)))
+    run = Run(folder)
+    if run.whole()[0] != run.config['epochs']: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
+    if run.data['classes'] != list(data.source.classes): raise ValueError(f"run {folder} (option pseudo_run) knows other classes than data set {c.dataset!r}: {', '.join(run.data['classes'][:5])} ...")
+    return c
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
     "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it is finished and trained on all of `labels`, as they are"
@@ -277,11 +304,12 @@ def run_method(*, quiet:bool=False, **settings)->Run:
                 clean = replace(c, noise='none', noise_options=None, device='cpu')
                 _start(clean, load(clean))
             data = load(c, 'cpu' if launched else None, quiet)
-            net = _start(replace(c, device='cpu') if launched else c, data)
+            net, asked = _start(replace(c, device='cpu') if launched else c, data), asdict(c)
+            c = with_pseudo_run(c, data, quiet)
             def claim():
-                check_run(c.run_dir, asdict(c), c.resume)
+                check_run(c.run_dir, asked, c.resume)
                 held.enter_context(locked(c.run_dir))
-                run = open_run(c.run_dir, asdict(c), presets, environment(c.device), c.resume)
+                run = open_run(c.run_dir, asked, presets, environment(c.device), c.resume)
                 write_labels(run, data)
                 if run.config['nproc'] != c.nproc and c.batch_norm == 'local':
                     print(f"this run was begun with nproc {run.config['nproc']}: batch norm sees batches of another size now", flush=True)
@@ -298,7 +326,7 @@ def train(c:Config, data, net, run:Run, quiet:bool):
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
         opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
         Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed,
-                c.device, c.precision, c.engine, c.batch_norm, c.keep_probs, quiet).fit()
+                c.device, c.precision, c.engine, c.batch_norm, c.probe_batch, c.keep_probs, quiet).fit()
 
 def _one_of_many(c, quiet):
     "A launched process: its launcher has checked the settings and claimed the run folder"
@@ -328,14 +356,14 @@ def shown_as_sentence(*kinds):
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
     sizes = dict(batch=len(data.index)//math.ceil(len(data.index)/c.batch_size)) # the smallest there will be
-    if create_options(c.method, c.options)[0][0].needs_probe: sizes['probe batch'] = min(len(data.probe_index), c.batch_size)
+    if create_options(c.method, c.options)[0][0].needs_probe: sizes['probe batch'] = min(len(data.probe_index), c.probe_batch or c.batch_size)
     for what, n in sizes.items():
         if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: a {what} has {n}")
     n = min(sizes.values())//(1 if c.batch_norm == 'synced' else c.nproc)
     with numerics(c.precision), torch.random.fork_rng([c.device] if c.device.startswith('cuda') else []):
         x = next(data.source.train.take(np.arange(n)).to(c.device).batches([torch.arange(n)]))
         torch.manual_seed(torch_stream(c.seed, 'start').initial_seed())
-        net = create_network(c.model, len(data.source.classes), data.source.train.shape[0], c.weights).to(c.device)
+        net = create_network(c.model, len(data.source.classes), data.source.train.shape[0], None if c.weights == 'random' else c.weights).to(c.device)
         try:
             with torch.no_grad(): train_mode(net, c.batch_norm); at(net, {})(x)
         except (ValueError, RuntimeError) as e:
