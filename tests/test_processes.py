@@ -19,6 +19,7 @@ SEED = dict(float64=0, float32=1)   # in float32 a unit may land within rounding
 PAIRS = {(m, n, p): dict(method=m, precision=p, seed=SEED[p], batch_size=61) | NETS[n] for m in ("ce", "l2r") for n in NETS for p in ("float64", "float32")}   # 61: parts of different size
 VARIANTS = {str(kw): dict(method="l2r") | kw for kw in (dict(optimizer="adam", lr=1e-3), dict(grad_clip=0.5), dict(options=dict(weighting="sigmoid", scale="std")), dict(engine="higher"), dict(val_share=0.2))}
 OTHERS = {m: dict(method=m) for m in sorted(set(known_methods()) - {"ce", "l2r"})}
+OTHERS |= {str(kw): dict(epochs=2) | kw for kw in (dict(method="mixup_soft", options=dict(scale="std")), dict(method="mixup_hard", options=dict(gradient="mixture")), dict(method="proposal+mo", options=dict(labels="soft", scale="std")), dict(method="upper_bound"))}
 OTHERS |= {m: dict(method=m, epochs=2, options=dict(lc_after=1, ema_decay=0.9)) for m in ("sln+mo+lc", "l2r+mo+lc")}
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def trained(tmp_path_factory):
     cases = PAIRS | VARIANTS | OTHERS | {"local": dict(method="l2r", options=dict(reduction="local")), "global": dict(method="l2r")}
     settings = {(k, n): BASE | kw | dict(nproc=n, run_dir=str(folder/f"{i}-{n}")) for i, (k, kw) in enumerate(cases.items()) for n in (1, 2)}
     for (_, n), kw in settings.items():
-        if n == 1: run_method(quiet=True, **kw)
+        if n == 1: run_method(quiet=True, **kw) # with upper_bound's clean network, which its run of two processes then finds
     launch(helpers.train_all, [kw for (_, n), kw in settings.items() if n == 2], nproc=2)
     return {k: (Run(kw["run_dir"]), network(torch.load(f"{kw['run_dir']}/checkpoint.pt", weights_only=True))) for k, kw in settings.items()}
 

@@ -115,7 +115,7 @@ def digit_folder(tmp_path):
 
 BAD = {
     "misspelt parameter": (dict(metod="l2r"), "unknown parameter 'metod'; did you mean 'method'?"),
-    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, l2r, probe_only, sln"),
+    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, l2r, mixup_hard, mixup_soft, probe_only, proposal, sln, upper_bound"),
     "NaN loss": (dict(method="ce", lr=1e30, run_dir="{tmp}/nan"), "the loss is"),
 }
 
