@@ -138,6 +138,7 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
     if c['device'] is None: c['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
     _check_names(c)
     _check_meaning(c, given)
+    c['options'] = {k: v for _, options in create_options(c['method'], c['options']) for k, v in asdict(options).items()} or None # defaults too: a run says what it was made with
     if c['run_dir'] is None: c['run_dir'] = str(home()/'runs'/run_name(c))
     return Config(**c), presets
 
@@ -172,12 +173,10 @@ def _check_names(c):
         if 'dataset' not in (c['noise_options'] or {}): raise ValueError("noise 'openset' takes images from another data set: set noise_options, {dataset: its name}")
         check_name('dataset', c['noise_options']['dataset'], DATASETS)
         if (c['noise_options']['dataset'], c['noise_options'].get('data_dir')) == (c['dataset'], c['data_dir']): raise ValueError(f"noise 'openset' takes images from another data set; got {c['dataset']!r}, the same one")
-    parts, own = create_options(c['method'], c['options']), {}
-    for cls, options in parts:
-        cls.check(options, c['epochs']); own |= asdict(options)
+    for cls, options in create_options(c['method'], c['options']):
+        cls.check(options, c['epochs'])
         if cls.needs_probe and not (c['probe_size'] or c['probe_file']):
             raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
-    c['options'] = own or None # defaults too: a run says what it was made with
     with torch.device('meta'):
         net = create_network(c['model'], 10)
         opt = create_optimizer(net.parameters(), c['optimizer'], c['lr'], c['momentum'], c['nesterov'], c['weight_decay'])
