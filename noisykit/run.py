@@ -27,7 +27,7 @@ from filelock import FileLock
 import noisykit
 from .batchnorm import KINDS, train_mode
 from .checks import check_name, check_type
-from .datasets import DATASETS, FolderImages, check_data_options, home, load_dataset, load_images, replace_images, split, torch_stream
+from .datasets import DATASETS, FolderImages, check_data_options, home, load_dataset, load_images, read_probe, replace_images, split, torch_stream
 from .metagrad import ENGINES, at
 from .networks import create_network
 from .noise import LAWS, law_options, load_noise, make_noise
@@ -234,7 +234,8 @@ def load(c:Config, device=None, # None: that of the configuration
          quiet=True):
     "The data of a configuration: load, add noise, split"
     source, noise = noisy(c, quiet)
-    return split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device)
+    probe = read_probe(c.probe_file, source) if c.probe_file else None
+    return split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe)
 
 def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
