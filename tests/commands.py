@@ -27,10 +27,15 @@ def small(command):
     if notebook == "table_sln":
         words = [re.sub(r"settings: \{", "settings: {epochs: 2, model: cnn, device: cpu, ", w) for w in words]
         words = [re.sub(r"(ablation|search): .*", r"\1: [0.5]", w) for w in words] + ["-p", "by", "loop", "-y", "seeds: [0]"]
+    if "isic2019" in words:   # instead of 224 pixels, ImageNet's weights, and four processes
+        words += ["-y", "data_options: {image_size: 32, train_size: 160, test_size: 60}"]
+        if notebook == "run_method": words += ["-p", "weights", "random", "-p", "nproc", "2"] + ["-p", "probe_size", "20"]*("125" in words)
+        if notebook == "table_isic": words = [re.sub(r"settings: .*", "settings: {study: isic, weights: random, epochs: 2, model: cnn, batch_size: 32, device: cpu}", w) for w in words]
+        if notebook == "table_isic": words += ["-y", "rates: [0.4]", "-y", "probe_sizes: [5, 20]"]
     return [sys.executable, "-m", *words, "-k", "python3", "--no-progress-bar", *shlex.split(SMALL.get(notebook, ""))]
 
 def make_data(folder, n=240):
-    "Digits as CIFAR-10, CIFAR-100 (digit and brightness make 100 classes) and Animal-10N, with re-sln's label files and CIFAR-N's"
+    "Digits as CIFAR-10, CIFAR-100 (digit and brightness make 100 classes), Animal-10N and ISIC2019, with re-sln's label files, CIFAR-N's, and a list of clean images"
     import torch
     from PIL import Image
     from noisykit.datasets import load_dataset
@@ -63,9 +68,30 @@ def make_data(folder, n=240):
                 jpeg = io.BytesIO(); Image.fromarray(image).resize((64, 64)).save(jpeg, "JPEG"); z.writestr(f"{part}/{label}_img_{i}.jpg", jpeg.getvalue())
     (folder/"data/animal-10n").mkdir()
     with zipfile.ZipFile(folder/"data/animal-10n/raw_image_ver.zip", "w") as z: z.writestr("raw_image.zip", inner.getvalue())
+    make_isic(folder/"data/isic2019", s)
     (folder/"runs").mkdir()
     (folder/"settings.ini").touch()   # the project's folder is the one with this file
     for name in ("nbs", "results"): (folder/name).symlink_to(ROOT/name)
+
+ISIC = dict(MEL=60, NV=110, BCC=40, AK=25, BKL=35, DF=14, VASC=14, SCC=22, UNK=0)   # as unequal as the real ones
+
+def make_isic(folder, s):
+    "Digits 0 to 7 as coloured JPEGs of about 96 pixels, with ISIC2019's tables; some names are _downsampled, some images show the same lesion"
+    from PIL import Image
+    rng, classes, rows, lesions = np.random.default_rng(1), list(ISIC), [], []
+    (images := folder/"ISIC_2019_Training_Input").mkdir(parents=True)
+    digits = np.concatenate([np.flatnonzero(s.labels == c)[:n] for c, n in enumerate(ISIC.values())])
+    for i, d in enumerate(rng.permutation(digits)):
+        name = f"ISIC_{i:07}" + "_downsampled"*(i % 12 == 0)
+        grey = np.asarray(Image.fromarray(s.train.pixels[d, 0].numpy()).resize((96 + i % 3*8, 96)))[..., None]/255
+        skin, spot = rng.uniform([200, 150, 130], [240, 190, 170]), rng.uniform([60, 30, 20], [120, 80, 60])
+        Image.fromarray((skin + grey*(spot - skin)).astype(np.uint8)).save(images/f"{name}.jpg", quality=90)
+        rows.append(",".join([name, *(f"{float(c == s.labels[d])}" for c in range(9))]))
+        lesions.append(f"{name},{40 + i % 40}.0,anterior torso,{'' if i % 10 == 0 else f'HAM_{i//2:07}'},female")
+    (folder/"ISIC_2019_Training_GroundTruth.csv").write_text("\n".join([",".join(["image", *classes]), *rows]) + "\n")
+    (folder/"ISIC_2019_Training_Metadata.csv").write_text("\n".join(["image,age_approx,anatom_site_general,lesion_id,sex", *lesions]) + "\n")
+    first = lambda c: next(r.split(",")[0] for r in rows if r.split(",")[1 + classes.index(c)] == "1.0")
+    (folder/"clean_5.txt").write_text("\n".join(first(c) for c in ("AK", "DF", "SCC", "MEL", "BCC")) + "\n")
 
 def run(command, folder): return subprocess.run(small(command), cwd=folder, env=ENV | dict(PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

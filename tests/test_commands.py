@@ -3,6 +3,7 @@ import ast
 import json
 import shlex
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -34,11 +35,12 @@ def test_every_line_is_one_that_its_notebook_takes(what):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory): commands.make_data(d := tmp_path_factory.mktemp("commands")); return d
 
-@pytest.mark.parametrize("what", ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC"])   # the third draws the second
+@pytest.mark.parametrize("what", ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "Mixup, hard", "label shares of a run"])   # the third draws the second, the last the one before
 def test_some_lines_run(folder, what):
     done = commands.run(LINES[what], folder)
     assert done.returncode == 0, done.stderr[-2000:]
     if what == "SLN+MO": assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
+    if what.startswith("label"): assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
     if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
 
 def test_the_table(tmp_path):
@@ -46,3 +48,12 @@ def test_the_table(tmp_path):
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in (tmp_path/"out.ipynb").read_text()
+
+def test_the_isic_table(tmp_path):
+    done = papermill("table_isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+                     yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu}}, seeds: [0], rows: [Baseline, 'Proposal, upper bound'], out: {tmp_path/'runs.csv'}}}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = pd.read_csv(tmp_path/"runs.csv")
+    assert table.row.tolist() == ["Baseline", "Baseline", "Proposal, upper bound"] and table.rate.tolist() == [0, 0.4, 0.4]
+    assert Run(tmp_path/"runs"/table.trial[2]).config["options"]["pseudo_run"] == str(tmp_path/"runs"/table.trial[0])
+    assert "the upper bound is the best row" in (tmp_path/"out.ipynb").read_text()
