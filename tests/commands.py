@@ -15,6 +15,8 @@ def lines():
     cells = json.loads((ROOT/"nbs/commands.ipynb").read_text())["cells"]
     return re.findall(r"^\| (.+?) \| `(papermill .+?)` \|$", "\n".join("".join(c["source"]) for c in cells), re.M)
 
+ISIC_SMALL = dict(image_size=32, train_size=160, test_size=60)
+
 # what makes the documented line small: a small network, few epochs
 SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "view_noise": "", "plot_run": ""}
 
@@ -28,7 +30,7 @@ def small(command):
         words = [re.sub(r"settings: \{", "settings: {epochs: 2, model: cnn, device: cpu, ", w) for w in words]
         words = [re.sub(r"(ablation|search): .*", r"\1: [0.5]", w) for w in words] + ["-p", "by", "loop", "-y", "seeds: [0]"]
     if "isic2019" in words:   # instead of 224 pixels, ImageNet's weights, and four processes
-        words += ["-y", "data_options: {image_size: 32, train_size: 160, test_size: 60}"]
+        words += ["-y", f"data_options: {json.dumps(ISIC_SMALL)}"]
         if notebook == "run_method": words += ["-p", "weights", "random", "-p", "nproc", "2"] + ["-p", "probe_size", "20"]*("125" in words)
         if notebook == "table_isic": words = [re.sub(r"settings: .*", "settings: {study: isic, weights: random, epochs: 2, model: cnn, batch_size: 32, device: cpu}", w) for w in words]
         if notebook == "table_isic": words += ["-y", "rates: [0.4]", "-y", "probe_sizes: [5, 20]"]
@@ -78,6 +80,7 @@ ISIC = dict(MEL=60, NV=110, BCC=40, AK=25, BKL=35, DF=14, VASC=14, SCC=22, UNK=0
 def make_isic(folder, s):
     "Digits 0 to 7 as coloured JPEGs of about 96 pixels, with ISIC2019's tables; some names are _downsampled, some images show the same lesion"
     from PIL import Image
+    from noisykit.datasets import load_dataset
     rng, classes, rows, lesions = np.random.default_rng(1), list(ISIC), [], []
     (images := folder/"ISIC_2019_Training_Input").mkdir(parents=True)
     digits = np.concatenate([np.flatnonzero(s.labels == c)[:n] for c, n in enumerate(ISIC.values())])
@@ -90,7 +93,8 @@ def make_isic(folder, s):
         lesions.append(f"{name},{40 + i % 40}.0,anterior torso,{'' if i % 10 == 0 else f'HAM_{i//2:07}'},female")
     (folder/"ISIC_2019_Training_GroundTruth.csv").write_text("\n".join([",".join(["image", *classes]), *rows]) + "\n")
     (folder/"ISIC_2019_Training_Metadata.csv").write_text("\n".join(["image,age_approx,anatom_site_general,lesion_id,sex", *lesions]) + "\n")
-    first = lambda c: next(r.split(",")[0] for r in rows if r.split(",")[1 + classes.index(c)] == "1.0")
+    there = load_dataset("isic2019", folder, **ISIC_SMALL)   # the list is of images that are not held out
+    first = lambda c: Path(there.files[np.flatnonzero(there.labels == classes.index(c))[0]]).stem
     (folder/"clean_5.txt").write_text("\n".join(first(c) for c in ("AK", "DF", "SCC", "MEL", "BCC")) + "\n")
 
 def run(command, folder): return subprocess.run(small(command), cwd=folder, env=ENV | dict(PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL, capture_output=True, text=True)
