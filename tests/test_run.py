@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from conftest import ROOT, SMALL, papermill, tree
+from noisykit.networks import create_network
 from noisykit.record import Run
 from noisykit.run import Refused, run_method
 
@@ -165,6 +166,9 @@ IN_PROCESS = {
     "noise file of another order": (dict(noise=None, noise_rate=None, noise_file="{tmp}/order.csv"), "is for another data set or order"),
     "device": (dict(device="tpu"), "device 'tpu' cannot be used"),
     "weights missing": (dict(weights="{tmp}/no.pt"), "no.pt"),
+    "weights of another network": (dict(weights="IMAGENET1K_V1"), "weights 'IMAGENET1K_V1' for cnn are not a file"),
+    "probe twice": (dict(probe_file="{tmp}/probe.txt"), "probe_file and probe_size exclude each other"),
+    "probe file missing": (dict(probe_size=None, probe_file="{tmp}/probe.txt"), "probe.txt does not exist"),
 }
 
 @pytest.mark.parametrize("name", IN_PROCESS)
@@ -213,3 +217,24 @@ def test_a_loss_that_is_no_number_keeps_the_record(tmp_path):
         run_method(method="ce", run_dir=str(tmp_path/"s"), quiet=True, **SMALL | dict(epochs=3, schedule={"milestones": [1], "gamma": 1e30}))
     good, kept = Run(tmp_path/"r"), Run(tmp_path/"s")
     assert kept.metrics.epoch.tolist() == [1] and np.array_equal(kept.samples("loss", 1), good.samples("loss", 1))
+
+def test_imagenet_weights_come_from_torchvisions_cache(tmp_path, monkeypatch):
+    "The release by its name; a layer for another number of classes starts anew. Without the file, and no way to get it, one sentence and no random start"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path/"home"))
+    (cache := tmp_path/"home/hub/checkpoints").mkdir(parents=True)
+    there = create_network("resnet18", 1000)
+    torch.save(there.state_dict(), cache/"resnet18-f37072fd.pth")
+    net = create_network("resnet18", 9, weights="IMAGENET1K_V1")
+    assert torch.equal(net.conv1.weight, there.conv1.weight) and net.fc.out_features == 9
+    (cache/"resnet18-f37072fd.pth").unlink()
+    def offline(*a, **k): raise OSError("no network")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(Refused, match="resnet18-f37072fd.pth and could not be downloaded .no network.; put them there, name a file, or say 'random'"):
+        run_method(method="ce", run_dir=str(tmp_path/"run"), quiet=True, **SMALL | dict(model="resnet18", weights="IMAGENET1K_V1"))
+    assert not (tmp_path/"run").exists()
+
+def test_a_probe_by_list(tmp_path):
+    (tmp_path/"probe.csv").write_text("index\n" + "\n".join(map(str, range(0, 100, 2))) + "\n")
+    run = run_method(method="l2r", probe_file=str(tmp_path/"probe.csv"), run_dir=str(tmp_path/"run"), quiet=True, **SMALL | dict(probe_size=None))
+    assert run.all_labels.query("split == 'probe'")["index"].tolist() == list(range(0, 100, 2)) and run.config["probe_size"] is None
+    assert (run.labels["index"] % 2 == 1)[:50].all()
