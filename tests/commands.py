@@ -15,7 +15,7 @@ def lines():
     cells = json.loads((ROOT/"nbs/commands.ipynb").read_text())["cells"]
     return re.findall(r"^\| (.+?) \| `(papermill .+?)` \|$", "\n".join("".join(c["source"]) for c in cells), re.M)
 
-ISIC_SMALL = dict(image_size=32, train_size=160, test_size=60)
+ISIC_SMALL = dict(image_size=32, train_size=160, test_size=60, workers=0)   # no processes for a few small images
 
 # what makes the documented line small: a small network, few epochs
 SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "view_noise": "", "plot_run": ""}
