@@ -16,11 +16,13 @@ import io
 import math
 import os
 import pickle
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ from torchvision.transforms import v2
 
 from .checks import check_name, check_type
 from .noise import NoisyLabels, check_labels, stream
-from .processes import from_first, world
+from .processes import CLOCK, from_first, world
 
 # %% ../nbs/03_datasets.ipynb #def-torch-stream-seed-int-pu
 def torch_stream(seed:int, purpose:str)->torch.Generator: # on the CPU, so that every device draws the same numbers
@@ -108,6 +110,7 @@ class Source:
     skipped:list=field(default_factory=list) # unreadable files that were left out, as asked
     root:Path|None=None # the folder, where images are files
     undrawn:list=field(default_factory=list) # training files, as in `files`, that a sub-sample left out
+    checked:bool=True # False: nobody has looked yet whether the files can be read
 
     def __post_init__(self):
         self.labels, self.test_labels = (check_labels(y, len(self.classes)) for y in (self.labels, self.test_labels))
@@ -158,6 +161,10 @@ def load_dataset(name:str, # a name in `DATASETS`
         keep = stratified(y, size, sample_seed, purpose) if sample == 'stratified' else np.sort(stream(sample_seed, purpose).choice(len(y), size, replace=False))
         if part == 'train' and source.root: source.undrawn = np.delete(source.files, keep).tolist()
         setattr(source, part, images.subset(keep)); setattr(source, labels, y[keep])
+    if not source.checked: # only what is used
+        paths = [*source.train.paths, *source.test.paths]
+        bad = from_first(lambda: unreadable(paths))
+        if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: unpack them again")
     return source
 
 # %% ../nbs/03_datasets.ipynb #def-stratified-labels-size-i
@@ -302,10 +309,16 @@ class FolderImages:
     def _load(self, batches, key):
         batches = [b.tolist() for b in batches]
         workers = min((os.cpu_count() or 1)//world(), 4) if self.workers is None else self.workers
-        loader = torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=min(workers, len(batches)),
+        workers, forks = min(workers, len(batches)), 'fork' in get_all_start_methods() # launched processes would start theirs anew, and import torch each time
+        loader = torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=workers, multiprocessing_context='fork' if workers and forks else None,
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
         try:
-            for x in loader: yield x.permute(0, 3, 1, 2)
+            started, pictures = time.perf_counter(), iter(loader)
+            for _ in batches:
+                x = next(pictures).permute(0, 3, 1, 2)
+                CLOCK['waiting'] += time.perf_counter() - started
+                yield x
+                started = time.perf_counter()
         except OSError as e: raise OSError(str(e).strip().splitlines()[-1].removeprefix('OSError: ')) from None # a worker sends its traceback along
 
 # %% ../nbs/03_datasets.ipynb #class-decoded-torch-utils-da
@@ -369,7 +382,8 @@ def decode(path, file=None # as of `opened`
 def unreadable(paths)->list: # [(index, message)]
     "Which of `paths` cannot be decoded; threads, since decoding releases the interpreter"
     def check(path):
-        try: decode(path)
+        try:
+            with opened(path) as picture: picture.draft('RGB', (8, 8)); picture.convert('RGB') # all of a JPEG is read, little of it computed
         except OSError as e: return str(e)
     with ThreadPoolExecutor() as pool: return [(i, m) for i, m in enumerate(pool.map(check, paths)) if m]
 
@@ -439,7 +453,7 @@ def isic2019(data_dir, image_size:int=224, workers:int|None=None):
     lesions = _lesions(metadata, names) if metadata.is_file() else np.arange(len(names))
     train, test = _hold_out(y, lesions, {c: ISIC[c] for c in np.unique(y)}, 'lesion or image')
     images = FolderImages([paths[i] for i in train], image_size, workers, scale=(.3, 1.), rotation=180.)
-    return Source('isic2019', ISIC, images, y[train], replace(images, paths=[paths[i] for i in test]), y[test], root=data_dir)
+    return Source('isic2019', ISIC, images, y[train], replace(images, paths=[paths[i] for i in test]), y[test], root=data_dir, checked=False)
 
 def _isic_pictures(data_dir, names, csv_file):
     "Path of each picture, by one listing of the folder"

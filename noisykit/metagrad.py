@@ -191,7 +191,7 @@ def _higher(net, opt, inner, outer, phi, g, total):
             *v, loss = total([*torch.autograd.grad(loss, theta, retain_graph=True, materialize_grads=True), loss.detach()])
             return MetaGrad(torch.autograd.grad(theta, phi, v, materialize_grads=True), loss)
     finally:
-        for b, old in zip(net.buffers(), kept): b.copy_(old)
+        for b, old in zip(net.buffers(), kept): b.data.copy_(old) # .data: a graph that the caller has built on them stays valid
 
 def _with_values(grads, total):
     "Gradients with the value of the sum over processes, and this process's graph"
@@ -203,13 +203,13 @@ ENGINES = {'jvp': _jvp, 'higher': _higher}
 
 # %% ../nbs/02_metagrad.ipynb #def-scaled-usefulness-tensor
 def scaled(usefulness:Tensor, # [B] -d outer / d phi
-           scale:float|str=1., # a factor, or 'std' for 1 / standard deviation over the batch
+           scale:float|str=1., # a factor above 0, or 'std' for 1 / standard deviation over the batch
            total:Callable=all_processes # the batch is that of all processes; `list`: of each by itself
           )->Tensor: # [B]
     "What goes into a sigmoid"
     if scale != 'std': return usefulness*scale
-    n, s = total([usefulness.new_tensor(len(usefulness)), usefulness.sum()])
-    return usefulness/(total([((usefulness - s/n)**2).sum()])[0]/(n - 1)).sqrt().clamp(min=1e-30)
+    n, s = total([usefulness.new_full((), len(usefulness)), usefulness.sum()])
+    return usefulness/(total([((usefulness - s/n)**2).sum()])[0]/(n - 1).clamp(min=1)).sqrt().clamp(min=1e-30)
 
 def weigh(usefulness:Tensor, # [B] -d outer / d eps
           weighting:str='clamp', # 'clamp' (Ren et al., ICML 2018) or 'sigmoid' (the ISIC2019 study)
@@ -220,6 +220,6 @@ def weigh(usefulness:Tensor, # [B] -d outer / d eps
     w = usefulness.clamp(min=0) if weighting == 'clamp' else scaled(usefulness, scale, total).sigmoid()
     return w/total([w.sum()])[0].clamp(min=torch.finfo(w.dtype).tiny)
 
-def check_scale(name:str, scale):
+def check_scale(scale):
     "ValueError unless `scale` is a number above 0, or 'std'"
-    if scale != 'std' and (isinstance(scale, str) or not 0 < scale < math.inf): raise ValueError(f"{name} option scale is {scale!r}; a number above 0, or 'std'")
+    if scale != 'std' and (isinstance(scale, str) or not 0 < scale < math.inf): raise ValueError(f"option scale is {scale!r}; a number above 0, or 'std'")

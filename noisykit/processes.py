@@ -43,10 +43,10 @@ def total(tensors)->list: # as many tensors, of the same shapes and dtypes
     flat = torch.cat([t.reshape(-1) for t in tensors])
     started = time.perf_counter()
     dist.all_reduce(flat)
-    CLOCK['seconds'] += time.perf_counter() - started
+    CLOCK['in_sums'] += time.perf_counter() - started
     return [f.view(t.shape).to(t.dtype) for f, t in zip(flat.split([t.numel() for t in tensors]), tensors)]
 
-CLOCK = dict(seconds=0.) # spent in `total` since the start, waiting for slower processes included; on a GPU only the call
+CLOCK = dict(in_sums=0., waiting=0.) # seconds since the start: in `total`, waiting for slower processes included (on a GPU only the call); for pictures that are not decoded yet
 
 def from_first(f):
     "`f()` of process 0, on all of them"

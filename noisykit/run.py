@@ -33,7 +33,7 @@ from .networks import create_network
 from .noise import LAWS, law_options, load_noise, make_noise
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .record import Run, check_run, locked, open_run, write_labels
-from .training import Trainer, create_optimizer, create_options, create_schedule
+from .training import Trainer, create_optimizer, create_options, create_schedule, expanded, known_methods
 
 # %% ../nbs/08_run.ipynb #dataclass
 @dataclass
@@ -106,8 +106,8 @@ PRESETS = [
                                                   schedule={'milestones': [50, 100, 150], 'gamma': .5}, **{'data_options.train_size': 5000, 'data_options.test_size': 1250}),
      "the ISIC2019 study's settings: 5,000 + 1,250 images, ResNet-50, 200 epochs, 32 images and lr 0.001 for each of 4 GPUs, no momentum, x0.5 every 50 epochs (its README and code)"),
     *((dict(study='isic', dataset='isic2019', model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the ISIC2019 study's code") for m in ('resnet50', 'resnet101')),
-    *((dict(study='isic', dataset='isic2019', method=m), dict(grad_clip=.25), "the ISIC2019 study's clip") for m in ('mixup_hard', 'mixup_soft', 'proposal', 'upper_bound')),
-    (dict(study='isic', dataset='isic2019', method='upper_bound'), {'options.weighting': 'sigmoid'}, "the ISIC2019 study's weighting"),
+    *((dict(study='isic', dataset='isic2019', method=m), dict(grad_clip=.25), "the ISIC2019 study's clip") for m in ('mixup_hard', 'mixup_soft', 'proposal', 'pseudo')),
+    (dict(study='isic', dataset='isic2019', method='pseudo'), {'options.weighting': 'sigmoid'}, "our reading: the ISIC2019 study's weights beside the clip are those of a sigmoid"),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
 ]
@@ -126,9 +126,11 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
         if given.setdefault('noise', 'file') != 'file': raise ValueError(f"noise_file and noise {given['noise']!r} exclude each other")
         if 'noise_rate' in given: raise ValueError("noise_rate has no meaning beside noise_file: the labels are in the file")
     c, presets = asdict(Config()) | given, {}
+    known_methods()
+    names = expanded(c['method'])
     for _ in range(2): # twice: a preset for a noise law may follow from one that chose the law
         for match, values, source in PRESETS:
-            if all(v in c[k].split('+') if k == 'method' else c[k] == v for k, v in match.items()):
+            if all(v in names if k == 'method' else c[k] == v for k, v in match.items()):
                 for k, v in values.items():
                     k, _, entry = k.partition('.')
                     if entry and entry not in (given.get(k) or {}): c[k], presets[k] = (c[k] or {}) | {entry: v}, f'{entry}: {source}'
@@ -255,7 +257,7 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
 # %% ../nbs/08_run.ipynb #def-clean-run-c-config-quiet
 def clean_run(c:Config, settings:dict, what:str, quiet=True)->Run:
     "A run on clean labels, beside the run that needs it for `what`; a finished one is only read"
-    folder = Path(c.run_dir).parent/f'clean-{c.dataset}-s{c.seed}-{zlib.crc32(repr(settings).encode()):08x}'
+    folder = Path(c.run_dir).parent/f'clean-{c.dataset}-s{c.seed}-{zlib.crc32(repr((settings, c.data_dir)).encode()):08x}'
     try: run = Run(folder)
     except FileNotFoundError: run = None
     if run and run.whole()[0] == run.config['epochs']: return run
@@ -272,17 +274,24 @@ def for_dependent_noise(c:Config)->dict:
                     dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
 
 def with_pseudo_run(c:Config, data, quiet=True)->Config:
-    "`c` with the folder of a finished clean run in option pseudo_run, where the method has that option; ValueError if the named one does not fit"
+    "`c` with the folder of a finished clean run in option pseudo_run, where the method has that option; ValueError if the run does not fit"
     if 'pseudo_run' not in (c.options or {}): return c
-    folder = c.options['pseudo_run']
+    folder, classes = c.options['pseudo_run'], list(data.source.classes)
     if folder is None:
+        if (data.noise.true < 0).any(): raise ValueError(f"the noise has put foreign pictures among the training samples, so no network can be trained on their true labels: name a run for method {c.method!r} in option pseudo_run")
         other = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir', 'study', 'noise_rate', 'noise_file', 'noise_options', 'options')
+        other += () if c.optimizer == 'sgd' else ('momentum', 'nesterov')
         settings = {k: v for k, v in asdict(c).items() if k not in other} | dict(method='ce', noise='none', keep_probs=False)
-        return replace(c, options=c.options | dict(pseudo_run=str(clean_run(c, settings, c.method, quiet).folder)))
+        folder = str(clean_run(c, settings, c.method, quiet).folder)
+        index = Run(folder).labels['index'].to_numpy()
+        if not np.array_equal(index, data.index): raise ValueError(f"run {folder} was trained on other images than these: remove it, and it is trained again")
     run = Run(folder)
     if run.whole()[0] != run.config['epochs']: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
-    if run.data['classes'] != list(data.source.classes): raise ValueError(f"run {folder} (option pseudo_run) knows other classes than data set {c.dataset!r}: {', '.join(run.data['classes'][:5])} ...")
-    return c
+    for what, theirs, ours in (('data set', run.config['dataset'], c.dataset), ('classes', run.data['classes'], classes)):
+        if theirs != ours: raise ValueError(f"run {folder} (option pseudo_run) has another {what} than this one: {theirs} there, {ours} here")
+    if run.labels.flipped.any(): raise ValueError(f"run {folder} (option pseudo_run) was trained on wrong labels; upper bounds take a network that was trained on clean ones")
+    create_network(run.config['model'], len(classes), data.source.train.shape[0], run.folder/'checkpoint.pt') # can it be loaded?
+    return replace(c, options=c.options | dict(pseudo_run=folder))
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
     "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it is finished and trained on all of `labels`, as they are"

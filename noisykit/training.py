@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'BAR', 'Batch', 'Step', 'Method', 'AddOn', 'method', 'addon', 'compose',
-           'known_methods', 'create_options', 'epoch_batches', 'evaluation_mode', 'predict', 'evaluate',
+           'known_methods', 'expanded', 'create_options', 'epoch_batches', 'evaluation_mode', 'predict', 'evaluate',
            'create_optimizer', 'create_schedule', 'Trainer', 'summary', 'line']
 
 # %% ../nbs/05_training.ipynb #import-math
@@ -43,6 +43,7 @@ class Batch:
     y:Tensor # [B] given labels; of the probe, true ones; or targets [B, C] where labels were corrected (`F.cross_entropy` takes both)
     epoch:int # 1, 2, ...
     size:int # samples in the whole batch: B where one process trains
+    corrected:bool=False # y follows the network's own predictions
 
     def mean(self, values:Tensor)->Tensor: # of values [B]
         "This process's share of the mean over the whole batch: the shares of all processes add up to it"
@@ -103,6 +104,10 @@ def known_methods()->dict: # name -> class
     return METHODS
 
 # %% ../nbs/05_training.ipynb #def-create-options-name-str
+def expanded(name:str)->list: # the method, then its add-ons
+    "What a name stands for, compositions taken apart"
+    return [part for n in name.split('+') for part in COMPOSED.get(n, n).split('+')]
+
 def create_options(name:str, # a method, or method+addon+addon
                    options:dict|None=None # of all of them
                   )->list: # (class, its options): the method, then its add-ons
@@ -110,11 +115,12 @@ def create_options(name:str, # a method, or method+addon+addon
     known, (first, *rest), options = known_methods(), name.split('+'), options or {}
     if first in ADDONS: raise ValueError(f"{first!r} is an add-on and goes with a method, as in ce+{first}")
     check_name('method', first, sorted([*known, *COMPOSED]))
-    first, *rest = [*COMPOSED.get(first, first).split('+'), *rest]
+    first, *rest = expanded('+'.join([first, *rest]))
     for k in rest: check_name('add-on', k, sorted(ADDONS))
     if len(set(rest)) < len(rest): raise ValueError(f"method {name!r} has an add-on twice")
     parts = [known[first], *(ADDONS[k] for k in rest)]
     if not parts[0].uses_labels and any(cls.changes_labels for cls in parts[1:]): raise ValueError(f"method {first!r} does not look at the given labels: there is nothing for {'+'.join(rest)} to correct")
+    if sum(cls.changes_labels for cls in parts[1:]) > 1: raise ValueError(f"method {name!r} has more than one add-on that changes labels: only one of them could have its way")
     types = {f.name: f.type for cls in parts for f in fields(cls.Options)}
     for k, v in options.items():
         check_name(f'option of method {name!r}:', k, types)
@@ -230,6 +236,13 @@ class Trainer:
         def outer(f): return F.cross_entropy(f(probe.x), probe.y, reduction='sum')/n
         return meta_grad(self.net, self.opt, inner, outer, phi, g, self.engine, total).grads
 
+    def usefulness(self, batch, target, # [B] labels or [B, C]
+                   total=total)->Tensor: # [B]
+        "-d outer / d eps: how much the probe's loss falls for each sample's loss against `target` in a look-ahead step (Ren et al., ICML 2018, equation 6)"
+        eps = batch.x.new_zeros(len(batch.x), requires_grad=True)
+        def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), target, reduction='none')).sum()
+        return -self.probe_grads(inner, [eps], g=0., total=total)[0]
+
     def autocast(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bfloat16' else nullcontext()
 
@@ -255,7 +268,7 @@ class Trainer:
 
     def epoch(self, epoch:int, asked)->tuple: # (a row of metrics, per-sample values)
         "One pass over the training set, or the rest of one"
-        started, waited, in_sums = time.perf_counter(), 0., CLOCK['seconds']
+        started, before = time.perf_counter(), dict(CLOCK)
         record, losses, told = EpochRecord(self.given, self.keep_probs), [], 0
         train_mode(self.net, self.batch_norm)
         if self.middle: losses += self.middle['losses'].to(self.device); record.load_state_dict(self.middle['record'])
@@ -266,8 +279,7 @@ class Trainer:
         batches = epoch_batches(len(self.index), self.batch_size, self.seed, epoch)
         todo = batches[len(losses):]
         images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch))
-        for rows in tqdm(todo, f'epoch {epoch}', disable=self.quiet, **BAR):
-            asked_for = time.perf_counter(); x = next(images); waited += time.perf_counter() - asked_for
+        for rows, x in tqdm(zip(todo, images), f'epoch {epoch}', len(todo), disable=self.quiet, **BAR):
             torch.manual_seed(draws + self.steps*world() + rank())
             mine = part(rows).to(self.device)
             batch = Batch(mine, x, self.given[mine], epoch, len(rows))
@@ -290,8 +302,8 @@ class Trainer:
         self.merge_statistics()
         row = dict(epoch=epoch, lr=self.opt.param_groups[0]['lr'], objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
         if self.schedule: self.schedule.step()
-        row |= dict(seconds=time.perf_counter() - started, seconds_waiting=waited) # for data
-        if world() > 1: row['seconds_in_sums'] = CLOCK['seconds'] - in_sums
+        row['seconds'] = time.perf_counter() - started
+        for k in ('waiting', *(['in_sums'] if world() > 1 else [])): row[f'seconds_{k}'] = CLOCK[k] - before[k]
         row |= self.tested()
         if not math.isfinite(row.get('test_loss', 0)): self.stop('test loss', row['test_loss'], epoch, len(losses))
         return row, values

@@ -65,6 +65,23 @@ def test_balanced_accuracy_and_the_test_set(tmp_path):
     assert (label == said).mean() == pytest.approx(last.test_accuracy) and len(label) == 360
     assert np.mean([(said[label == c] == c).mean() for c in range(10)]) == pytest.approx(last.test_balanced_accuracy)
 
+@pytest.mark.parametrize("kw", [dict(method="mixup_hard", options=dict(gradient="mixture", scale="std")), dict(method="proposal", options=dict(scale="std"))], ids=lambda kw: kw["method"])
+def test_both_engines_learn_the_same(tmp_path, kw):
+    a, b = (train(tmp_path/e, engine=e, precision="float64", epochs=1, **kw) for e in ("jvp", "higher"))
+    assert np.allclose(a.samples("beta", 1), b.samples("beta", 1), atol=1e-6) and np.allclose(a.samples("loss", 1), b.samples("loss", 1), atol=1e-5)
+
+@pytest.mark.parametrize("kw", [dict(precision="bfloat16"), dict(optimizer="adam", lr=1e-3), dict(options=dict(weighting="clamp"))], ids=str)
+def test_other_settings(tmp_path, kw):
+    run = train(tmp_path/"run", **dict(method="proposal") | kw)
+    beta, weight = run.samples("beta"), run.samples("weight")
+    assert np.isfinite(run.samples("loss")).all() and 0 < beta.min() < beta.max() < 1 and weight.mean() == pytest.approx(1, abs=0.05) and (weight.min() == 0) == ("options" in kw)
+
+def test_noise_goes_on_top_of_a_clean_network_s_labels(tmp_path):
+    "SLN's noise stops where labels follow the network's own predictions (lc), not where they come from another one"
+    clean = train(tmp_path/"clean", method="ce", noise="none", noise_rate=None)
+    runs = [train(tmp_path/str(sigma), method="sln+pseudo", epochs=1, options=dict(sigma=sigma, pseudo_run=str(clean.folder))) for sigma in (0.0, 2.0)]
+    assert not np.allclose(runs[0].samples("loss", 1), runs[1].samples("loss", 1), atol=1e-3)
+
 # ---- upper bound
 
 def test_its_clean_network_is_trained_once(tmp_path):
@@ -85,15 +102,33 @@ def test_bad_clean_networks(tmp_path):
     other = train(tmp_path/"other", method="ce", noise="none", noise_rate=None)
     text = (other.folder/"data.json").read_text()
     (other.folder/"data.json").write_text(text.replace('"9"', '"nine"'))
-    for folder, sentence in ((other.folder, "knows other classes"), (tmp_path/"nowhere", "holds no run")):
+    for folder, sentence in ((other.folder, "has another classes than this one"), (tmp_path/"nowhere", "holds no run"), (train(tmp_path/"noisy", method="ce").folder, "was trained on wrong labels"),
+                             (train(tmp_path/"digits", method="ce", dataset="mnist5k", data_options=dict(train_size=100), noise="none", noise_rate=None, epochs=1).folder, "has another data set than this one: mnist5k there, digits here")):
         with pytest.raises(Refused, match=sentence): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(folder)))
     (other.folder/"data.json").write_text(text); metrics = (other.folder/"metrics.csv").read_text().splitlines(keepends=True); (other.folder/"metrics.csv").write_text("".join(metrics[:2]))
     with pytest.raises(Refused, match="not finished: 1 of 2 epochs"): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(other.folder)))
+    (other.folder/"metrics.csv").write_text("".join(metrics)); (other.folder/"checkpoint.pt").unlink()
+    with pytest.raises(Refused, match="checkpoint.pt"): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(other.folder)))
+    foreign = dict(noise="openset", noise_options=dict(dataset="mnist5k"))
+    with pytest.raises(Refused, match="name a run for method 'upper_bound'"): train(tmp_path/"run", method="upper_bound", **foreign)
     assert not (tmp_path/"run").exists()
+
+def test_another_optimizer_and_another_folder_have_clean_networks_of_their_own(tmp_path):
+    run = train(tmp_path/"run", method="upper_bound", optimizer="adam", lr=1e-3, epochs=1)
+    clean, = (Run(p) for p in tmp_path.glob("clean-digits-*") if p.is_dir())
+    assert clean.config["optimizer"] == "adam" and run.metrics.target_true_flipped.notna().all()
+    from PIL import Image
+    for n in (2, 3):
+        for i in range(n*12):
+            (d := tmp_path/f"images{n}/{i % n}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((16, 16, 3), 60*(i % n) + i % 7, np.uint8)).save(d/f"{i}.png")
+        train(tmp_path/f"of{n}", method="upper_bound", dataset="imagefolder", data_dir=str(tmp_path/f"images{n}"), data_options=dict(image_size=16, workers=0), model="cnn", probe_size=n, batch_size=8, epochs=1)
+    assert len([p for p in tmp_path.glob("clean-imagefolder-*") if p.is_dir()]) == 2
 
 @pytest.mark.parametrize("kw, sentence", [(dict(method="upper_bound", probe_size=0), "needs a probe"), (dict(method="mixup_soft", options=dict(as_written=True)), "hard labels"),
                                           (dict(method="proposal", options=dict(labels="soft", as_written=True)), "hard labels"), (dict(method="mixup_hard", options=dict(scale=-1)), "above 0, or 'std'"),
-                                          (dict(method="pseudo"), "'pseudo' is an add-on"), (dict(method="upper_bound+pseudo"), "an add-on twice"), (dict(method="probe_only+pseudo"), "nothing for pseudo to correct"),
+                                          (dict(method="pseudo"), "'pseudo' is an add-on"), (dict(method="upper_bound+pseudo"), "an add-on twice"), (dict(method="probe_only+pseudo"), "nothing for pseudo to correct"), (dict(method="upper_bound+lc"), "more than one add-on that changes labels"),
+                                          (dict(method="mixup_hard", options=dict(as_written=True, gradient="mixture")), "gradient must be 'given'"),
                                           (dict(probe_batch=0), "probe_batch must be a number of at least 1"), (dict(probe_batch=3, nproc=4), "a probe batch has 3")], ids=str)
 def test_bad_input(tmp_path, kw, sentence):
     with pytest.raises((ValueError, Refused), match=sentence): run_method(run_dir=str(tmp_path/"run"), quiet=True, **SMALL | dict(method="l2r") | kw)

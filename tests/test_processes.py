@@ -61,6 +61,13 @@ def test_the_average_and_the_targets_are_one(trained):
     for final in ("final", "final_ema"): assert np.allclose(one.samples("loss", final), two.samples("loss", final), atol=1e-5)
     assert one.metrics.test_accuracy_ema.tolist() == pytest.approx(two.metrics.test_accuracy_ema.tolist(), abs=0)
 
+def test_what_is_kept_of_each_sample_is_one(trained):
+    key = next(k for k in OTHERS if "proposal+mo" in k)
+    (one, _), (two, _) = trained[key, 1], trained[key, 2]
+    for name in ("beta", "weight", "target_prob", "loss"): assert np.allclose(one.samples(name), two.samples(name), atol=1e-5), name
+    kept = [torch.load(r.folder/"checkpoint.pt", weights_only=True)["parts"][0] for r in (one, two)]
+    assert set(kept[0]) == {"beta", "label", "weight"} and all(torch.allclose(kept[0][k], kept[1][k], atol=1e-8) for k in kept[0])
+
 def test_the_local_form_is_something_else(trained):
     "Its weights sum to 1 in every process, and it ends elsewhere; in one process it is the same thing"
     (local, b), (_, a) = trained["local", 2], trained["global", 2]

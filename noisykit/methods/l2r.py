@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..checks import check_name
 from ..metagrad import check_scale, is_warm, weigh
 from ..processes import total, world
 from ..training import Method, Step, method
@@ -23,23 +24,17 @@ class L2R(Method):
     @dataclass
     class Options:
         weighting:str = 'clamp' # 'clamp' (the paper) or 'sigmoid' (the ISIC2019 study)
-        scale:float|str = 1. # sigmoid: factor on the gradient, or 'std'
+        scale:float|str = 1. # sigmoid: factor above 0 on the gradient, or 'std'
         reduction:str = 'global' # over all processes, or 'local': each process by itself (the ISIC2019 study)
         def __post_init__(self):
-            for name, known in (('weighting', ('clamp', 'sigmoid')), ('reduction', ('global', 'local'))):
-                if getattr(self, name) not in known: raise ValueError(f"l2r option {name} is {getattr(self, name)!r}; known: {', '.join(known)}")
-            check_scale('l2r', self.scale)
-
-    def usefulness(self, batch, total)->torch.Tensor: # [B]
-        "-d outer / d eps: how much the probe's loss falls for each example's weight"
-        eps = batch.x.new_zeros(len(batch.x), requires_grad=True)
-        def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), batch.y, reduction='none')).sum()
-        return -self.trainer.probe_grads(inner, [eps], g=0., total=total)[0]
+            check_name('weighting', self.weighting, ('clamp', 'sigmoid'))
+            check_name('reduction', self.reduction, ('global', 'local'))
+            check_scale(self.scale)
 
     def step(self, batch):
         o, local = self.options, self.options.reduction == 'local'
         over, n = (list, len(batch.x)*world()) if local else (total, batch.size) # a process by itself, or all of them
         if not is_warm(self.trainer.opt): w = batch.x.new_full((len(batch.x),), 1/n)
-        else: w = weigh(self.usefulness(batch, over), o.weighting, o.scale, over)/(world() if local else 1)
+        else: w = weigh(self.trainer.usefulness(batch, batch.y, over), o.weighting, o.scale, over)/(world() if local else 1)
         logits = self.trainer.net(batch.x)
         return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)

@@ -56,6 +56,6 @@ class LC(AddOn):
         y = self.targets if o.lc_chain and self.targets is not None else t.given
         self.targets = correct(logits, t.given, F.cross_entropy(logits, y, reduction='none'), o.lc_soft)
 
-    def change(self, batch): return batch if self.targets is None else replace(batch, y=self.targets[batch.rows])
+    def change(self, batch): return batch if self.targets is None else replace(batch, y=self.targets[batch.rows], corrected=True)
     def state_dict(self): return dict(targets=self.targets)
     def load_state_dict(self, state): self.targets = state['targets'] if state['targets'] is None else state['targets'].to(self.trainer.device)

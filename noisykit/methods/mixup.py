@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..checks import check_name
 from ..metagrad import check_scale, is_warm, scaled, weigh
 from ..record import Memory
 from ..training import Method, Step, method
@@ -33,12 +34,13 @@ class MixupHard(Method):
     needs_probe, soft = True, False
     @dataclass
     class Options:
-        scale:float|str = 1. # factor on the gradient inside the sigmoid, or 'std'
+        scale:float|str = 1. # factor above 0 on the gradient inside the sigmoid, or 'std'
         gradient:str = 'given' # of the given label's loss (the study), or of the 'mixture'
         as_written:bool = False # hard labels only: mix class numbers, as the study's code does
         def __post_init__(self):
-            check_scale('mixup', self.scale)
-            if self.gradient not in ('given', 'mixture'): raise ValueError(f"mixup option gradient is {self.gradient!r}; known: given, mixture")
+            check_scale(self.scale)
+            check_name('gradient', self.gradient, ('given', 'mixture'))
+            if self.as_written and self.gradient == 'mixture': raise ValueError("option as_written mixes class numbers, which have no gradient; gradient must be 'given'")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
@@ -63,17 +65,11 @@ class MixupHard(Method):
         if batch.y.is_floating_point(): return batch.y, said # corrected by an add-on
         return (self.memory['label'][batch.rows] if self.soft else F.one_hot(batch.y, C)).to(p), said
 
-    def usefulness(self, batch, target)->torch.Tensor: # [B]
-        "-d outer / d eps: how much the probe's loss falls for each sample's loss against `target`"
-        eps = batch.x.new_zeros(len(batch.x), requires_grad=True)
-        def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), target, reduction='none')).sum()
-        return -self.trainer.probe_grads(inner, [eps], g=0.)[0]
-
     def learn(self, batch, label, said):
         "The samples' coefficients"
         beta = self.memory['beta'][batch.rows].to(batch.x).requires_grad_()
         def inner(f, beta): return batch.mean(F.cross_entropy(f(batch.x), mix(beta, label, said), reduction='none'))
-        if self.options.gradient == 'given': useful = self.usefulness(batch, batch.y)
+        if self.options.gradient == 'given': useful = self.trainer.usefulness(batch, batch.y)
         else: useful = -self.trainer.probe_grads(inner, [beta])[0]*batch.size
         self.memory['beta'][batch.rows] = scaled(useful, self.options.scale).sigmoid()
 
@@ -92,7 +88,7 @@ class MixupSoft(MixupHard):
     class Options(MixupHard.Options):
         def __post_init__(self):
             super().__post_init__()
-            if self.as_written: raise ValueError("mixup option as_written is for hard labels; soft ones have no class number")
+            if self.as_written: raise ValueError("option as_written is for hard labels; soft ones have no class number")
 
 # %% ../../nbs/06g_methods.mixup.ipynb #method-proposal-class-propos
 @method('proposal')
@@ -104,9 +100,9 @@ class Proposal(MixupHard):
         weighting:str = 'sigmoid' # or 'clamp'
         def __post_init__(self):
             super().__post_init__()
-            for name, known in (('labels', ('hard', 'soft')), ('weighting', ('clamp', 'sigmoid'))):
-                if getattr(self, name) not in known: raise ValueError(f"proposal option {name} is {getattr(self, name)!r}; known: {', '.join(known)}")
-            if self.as_written and self.labels == 'soft': raise ValueError("mixup option as_written is for hard labels; soft ones have no class number")
+            check_name('labels', self.labels, ('hard', 'soft'))
+            check_name('weighting', self.weighting, ('clamp', 'sigmoid'))
+            if self.as_written and self.labels == 'soft': raise ValueError("option as_written is for hard labels; soft ones have no class number")
 
     def __init__(self, trainer, options):
         self.soft = options.labels == 'soft'
@@ -117,6 +113,6 @@ class Proposal(MixupHard):
         if self.trainer.steps % 2: return super().learn(batch, label, said)
         o, beta = self.options, self.memory['beta'][batch.rows].to(label)
         target = batch.y if o.gradient == 'given' else mix(beta, label, said, o.as_written)
-        self.memory['weight'][batch.rows] = weigh(self.usefulness(batch, target), o.weighting, o.scale)*batch.size
+        self.memory['weight'][batch.rows] = weigh(self.trainer.usefulness(batch, target), o.weighting, o.scale)*batch.size
 
     def weights(self, batch): return weigh(self.memory['weight'][batch.rows].to(batch.x))*batch.size # normalised over the batch

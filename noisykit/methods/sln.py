@@ -32,6 +32,7 @@ class SLN(Method):
 
     def noisy(self, batch, C)->torch.Tensor: # [B, C]
         "Targets for the loss, noise included"
-        if batch.y.is_floating_point(): return batch.y
+        if batch.corrected: return batch.y
         z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.seed, f'sln {self.trainer.steps}'))
-        return F.one_hot(batch.y, C) + self.options.sigma*part(z).to(batch.y.device)
+        y = batch.y if batch.y.is_floating_point() else F.one_hot(batch.y, C)
+        return y + self.options.sigma*part(z).to(batch.y.device)

@@ -33,7 +33,7 @@ class Pseudo(AddOn):
         self.flipped = torch.from_numpy(trainer.data.noise.flipped).to(trainer.device)
 
     def change(self, batch):
-        with torch.no_grad(): p = self.net(batch.x).softmax(1)
+        with torch.no_grad(), self.trainer.autocast(): p = self.net(batch.x).softmax(1)
         one_hot = lambda y: F.one_hot(y, p.shape[1]).to(p)
         said = p if self.options.pseudo_soft else one_hot(p.argmax(1))
         given = batch.y if batch.y.is_floating_point() else one_hot(batch.y)
