@@ -43,11 +43,16 @@ def test_some_lines_run(folder, what):
     if what.startswith("label"): assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
     if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
 
+def printed(notebook):
+    "What its cells put out, not what they say"
+    cells = json.loads(notebook.read_text())["cells"]
+    return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for c in cells for o in c.get("outputs", []))
+
 def test_the_table(tmp_path):
     done = papermill("table_sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in (tmp_path/"out.ipynb").read_text()
+    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
 
 def test_the_isic_table(tmp_path):
     done = papermill("table_isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
@@ -56,4 +61,10 @@ def test_the_isic_table(tmp_path):
     table = pd.read_csv(tmp_path/"runs.csv")
     assert table.row.tolist() == ["Baseline", "Baseline", "Proposal, upper bound"] and table.rate.tolist() == [0, 0.4, 0.4]
     assert Run(tmp_path/"runs"/table.trial[2]).config["options"]["pseudo_run"] == str(tmp_path/"runs"/table.trial[0])
-    assert "the upper bound is the best row" in (tmp_path/"out.ipynb").read_text()
+    said, bound, base = printed(tmp_path/"out.ipynb"), *(table.set_index("row").test_accuracy.iloc[i] for i in (2, 1))
+    assert "the upper bound is the best row" in said and f"{100*(bound - base):+.1f}" in said and ("yes (1 of 1 seed)" if bound > base else "no (0 of 1 seed)") in said
+
+@pytest.mark.parametrize("wrong, sentence", [("rates: [0, 0.4]", "rates must be above 0"), ("seeds: []", "need one entry or more"), ("settings: {probe_size: 7}", "settings must not hold probe_size")])
+def test_the_isic_table_refuses(tmp_path, wrong, sentence):
+    done = papermill("table_isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
+    assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1] and not (tmp_path/"runs").exists()
