@@ -123,7 +123,7 @@ def weights(run:Run, epoch:int=-1, axs=None, # two axes
     v = run.samples(value, epoch)
     if value == 'weight': top = max(top, float(np.nanquantile(v, .995)))
     low, high, zoom = float(np.nanmin(v)), float(np.nanmax(v)), None
-    if high - low < .01*top: zoom = low - .05*(high - low) - 1e-6, high + .05*(high - low) + 1e-6
+    if high - low < .05*top: zoom = low - .05*(high - low) - 1e-6, high + .05*(high - low) + 1e-6
     histogram({k: np.clip(v[g], 0, top) for k, g in groups(run).items()}, np.linspace(*(zoom or (0, top)), 50), axs[0], name, log=value == 'weight')
     axs[0].set_title(_when(run, epoch) + (f'; all from {low:.4f} to {high:.4f}' if zoom else ''), fontsize=9)
     if zoom: axs[0].set_xlim(zoom); axs[0].locator_params(axis='x', nbins=4); axs[0].ticklabel_format(axis='x', useOffset=False)
