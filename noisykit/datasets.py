@@ -16,6 +16,7 @@ import io
 import math
 import os
 import pickle
+import signal
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -310,7 +311,7 @@ class FolderImages:
         batches = [b.tolist() for b in batches]
         workers = min((os.cpu_count() or 1)//world(), 4) if self.workers is None else self.workers
         workers, forks = min(workers, len(batches)), 'fork' in get_all_start_methods() # launched processes would start theirs anew, and import torch each time
-        loader = torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=workers, multiprocessing_context='fork' if workers and forks else None,
+        loader = torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=workers, multiprocessing_context='fork' if workers and forks else None, worker_init_fn=_stay,
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
         try:
             started, pictures = time.perf_counter(), iter(loader)
@@ -329,6 +330,11 @@ class _Decoded(torch.utils.data.Dataset):
         with opened(o.paths[i]) as picture:
             how = random_view(rng, *picture.size, o.scale, o.rotation) if rng else (middle(*picture.size),)
             return torch.from_numpy(np.array(view(picture, o.size, *how, draft=o.draft)))
+
+def _stay(_):
+    "A signal to the whole process group is for who trains: workers go on, since they are needed until that one has saved"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30)) # seconds, then the end all the same
 
 def middle(width:int, height:int)->tuple: # (left, top, right, bottom)
     "The square in the middle"
