@@ -20,7 +20,7 @@ def test_papermill_trains_what_was_asked_for(l2r_run):
     assert {"epoch", "train_loss", "train_loss_clean", "train_loss_flipped", "test_accuracy", "weight_clean"} <= set(run.metrics)
     assert run.metrics.epoch.tolist() == [1, 2] and run.metrics.test_accuracy.iloc[-1] > 0.5
     assert run.samples("weight").shape == (2, len(run.labels)) and run.labels.flipped.mean() == pytest.approx(0.6, abs=0.05)
-    assert {p.stem for p in (folder/"figures").glob("*.png")} == {"learning_curves", "weights", "pred_probs", "sample_dissect", "transitions", "best_fits", "worst_fits"}
+    assert {p.stem for p in (folder/"figures").glob("*.png")} == {"learning_curves", "weights", "pred_probs", "sample_dissect", "transitions", "confusion", "best_fits", "worst_fits"}
     assert list((folder/"tensorboard").glob("events*")) and run.env["torch"] == torch.__version__
     outputs = [o for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])]
     assert not [o for o in outputs if o["output_type"] == "error"] and sum("image/png" in o.get("data", {}) for o in outputs) >= 6
@@ -136,10 +136,10 @@ IN_PROCESS = {
     "law": (dict(noise="symetric"), "unknown noise 'symetric'; did you mean 'symmetric'?"),
     "network": (dict(model="resnet31"), "unknown network 'resnet31'"),
     "method option": (dict(method="l2r", options={"wieghting": "clamp"}), "unknown option of method 'l2r': 'wieghting'; did you mean 'weighting'? known: weighting, scale, reduction"),
-    "method option's value": (dict(method="l2r", options={"scale": float("nan")}), "l2r option scale is nan"),
+    "method option's value": (dict(method="l2r", options={"scale": float("nan")}), "option scale is nan"),
     "noise option": (dict(noise_options={"map": "next"}), "unknown option of noise 'symmetric': 'map'; known: none"),
     "noise option that is an argument": (dict(noise_options={"rate": 0.1}), "unknown option of noise 'symmetric': 'rate'"),
-    "data option": (dict(data_options={"size": 3}), "unknown option of data set 'digits': 'size'; did you mean 'test_size'? known: train_size, test_size, augment"),
+    "data option": (dict(data_options={"size": 3}), "unknown option of data set 'digits': 'size'; did you mean 'test_size'? known: train_size, test_size, sample, sample_seed, augment"),
     "data option's type": (dict(data_options={"train_size": "abc"}), "data option train_size must be a whole number; got 'abc'"),
     "map of names": (dict(noise="asymmetric", noise_options={"map": {"cat": "dog"}}), "an asymmetric map goes from class number to class number"),
     "rate beside no noise": (dict(noise="none"), "noise_rate 0.6 has no meaning with noise 'none'"),

@@ -68,7 +68,7 @@ def test_corrected_labels_get_no_noise():
     class Trainer: seed, steps = 0, 0
     sln, y = SLN(Trainer, SLN.Options(1.0)), torch.tensor([0, 2])
     noisy = sln.noisy(Batch(None, None, y, 1, 2), 3)
-    assert not torch.equal(noisy, torch.eye(3)[y]) and torch.equal(sln.noisy(Batch(None, None, noisy, 1, 2), 3), noisy)
+    assert not torch.equal(noisy, torch.eye(3)[y]) and torch.equal(sln.noisy(Batch(None, None, noisy, 1, 2, corrected=True), 3), noisy)
 
 @pytest.mark.parametrize("quirk, first", [("lc_soft", 2), ("lc_augment", 2), ("lc_chain", 3)])
 def test_quirks_are_options(tmp_path, quirk, first, monkeypatch):
