@@ -115,16 +115,16 @@ def test_a_signal_to_the_whole_group(tmp_path):
     for i in range(240):
         (d := tmp_path/f"images/{i % 2}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(d/f"{i}.png")
-    kw = dict(method="ce", dataset="imagefolder", data_dir=str(tmp_path/"images"), data_options=dict(image_size=64, workers=2), model="resnet18", epochs=2, batch_size=4, device="cpu", run_dir=str(tmp_path/"run"))
+    kw = dict(method="ce", dataset="imagefolder", data_dir=str(tmp_path/"images"), data_options=dict(image_size=64, workers=2), model="resnet18", epochs=2, batch_size=2, device="cpu", run_dir=str(tmp_path/"run"))
     (tmp_path/"run.yaml").write_text(yaml.safe_dump(kw))
     words = [sys.executable, "-m", "noisykit", str(tmp_path/"run.yaml")]
     p = subprocess.Popen(words, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     until(lambda: epochs_done(tmp_path/"run") >= 1, p, "an epoch")
-    time.sleep(1)
+    time.sleep(.5)
     os.killpg(p.pid, signal.SIGTERM)
     said = p.communicate(timeout=60)[0]
     assert p.returncode == 143 and "saved: the same command goes on from there" in said and "Traceback" not in said, said
-    assert 0 < len(torch.load(tmp_path/"run/checkpoint.pt", weights_only=True)["middle"]["losses"]) < 48
+    assert 0 < len(torch.load(tmp_path/"run/checkpoint.pt", weights_only=True)["middle"]["losses"]) < 96
     assert subprocess.run(words, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
     assert len(Run(tmp_path/"run").metrics) == 2
 
