@@ -17,13 +17,13 @@ import math
 import os
 import pickle
 import signal
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -310,7 +310,7 @@ class FolderImages:
     def _load(self, batches, key):
         batches = [b.tolist() for b in batches]
         workers = min((os.cpu_count() or 1)//world(), 4) if self.workers is None else self.workers
-        workers, forks = min(workers, len(batches)), 'fork' in get_all_start_methods() # launched processes would start theirs anew, and import torch each time
+        workers, forks = min(workers, len(batches)), sys.platform.startswith('linux') # launched processes would start theirs anew, and import torch each time
         loader = torch.utils.data.DataLoader(_Decoded(self, key if self.augment else None), batch_sampler=batches, num_workers=workers, multiprocessing_context='fork' if workers and forks else None, worker_init_fn=_stay,
             pin_memory=str(self.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
         try:
