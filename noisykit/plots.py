@@ -113,13 +113,12 @@ def sample_dissect(run:Run, epoch:int|str='final', # or 'final_ema', or a number
     return ax
 
 # %% ../nbs/07_plots.ipynb #def-weights-run-run-epoch-in
-AXES = {'weight': ('weight (1 = plain training)', 2.), 'beta': ("beta, the given label's share of the target", 1.)} # value -> name, end of the axis
+AXES = {'weight': ('weight (1 = plain training)', 2., 1.), 'beta': ("beta, the given label's share of the target", 1., .5)} # value -> name, end of the axis, what knowing nothing gives
 
 def weights(run:Run, epoch:int=-1, axs=None, # two axes
-            value:str='weight', # or 'beta'
-            most:int=50): # epochs that are read, evenly spread over the run
-    "Distribution of a value clean against flipped in one epoch; its median, mean, and 10 % to 90 % band over epochs"
-    m, axs, (name, top) = run.metrics, row(2) if axs is None else axs, AXES[value]
+            value:str='weight'): # or 'beta'
+    "Distribution of a value clean against flipped in one epoch; its median, mean, and 10 % to 90 % band over epochs (50 of them, evenly spread, where there are more)"
+    m, axs, (name, top, neutral) = run.metrics, row(2) if axs is None else axs, AXES[value]
     v = run.samples(value, epoch)
     if value == 'weight': top = max(top, float(np.nanquantile(v, .995)))
     low, high, zoom = float(np.nanmin(v)), float(np.nanmax(v)), None
@@ -127,14 +126,14 @@ def weights(run:Run, epoch:int=-1, axs=None, # two axes
     histogram({k: np.clip(v[g], 0, top) for k, g in groups(run).items()}, np.linspace(*(zoom or (0, top)), 50), axs[0], name, log=value == 'weight')
     axs[0].set_title(_when(run, epoch) + (f'; all from {low:.4f} to {high:.4f}' if zoom else ''), fontsize=9)
     if zoom: axs[0].set_xlim(zoom); axs[0].locator_params(axis='x', nbins=4); axs[0].ticklabel_format(axis='x', useOffset=False)
-    places = np.unique(np.linspace(0, len(m) - 1, min(len(m), most)).round().astype(int))
+    places = np.unique(np.linspace(0, len(m) - 1, min(len(m), 50)).round().astype(int))
     read = [e for e in m.epoch.iloc[places] if run.has(value, e)]
     bands = {k: np.array([np.nanquantile(run.samples(value, e)[g], [.1, .5, .9]) for e in read]) for k, g in groups(run).items()}
     for k, band in bands.items():
         axs[1].plot(read, band[:, 1], marker='.' if len(read) < 40 else '', color=COLORS[k], label=k)
         axs[1].fill_between(read, band[:, 0], band[:, 2], color=COLORS[k], alpha=.2, lw=0)
         if f'{value}_{k}' in m: axs[1].plot(m.epoch, m[f'{value}_{k}'], ':', color=COLORS[k], label=f'{k}, mean')
-    axs[1].axhline({'weight': 1, 'beta': .5}[value], color='.8', zorder=0)
+    axs[1].axhline(neutral, color='.8', zorder=0)
     axs[1].set(xlabel='epoch', ylabel=value, ylim=(0, 1.02 if value == 'beta' else None)); axs[1].legend(fontsize=8)
     axs[1].xaxis.get_major_locator().set_params(integer=True)
     return axs

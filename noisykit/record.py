@@ -168,6 +168,9 @@ class Run:
         if not len(self.metrics): return False
         with self._open(int(self.metrics.epoch.iloc[-1]) if epoch == -1 else epoch) as z: return name in z
 
+    @property
+    def finished(self)->bool: return self.whole()[0] == self.config['epochs'] # all epochs are in the record
+
     def whole(self)->tuple: # (epochs from the first on whose record can be read, the file that ends them)
         "How far the record goes without a gap"
         kept, rows = sorted((self.folder/'samples').glob('[0-9]*.npz')), self.metrics.epoch.tolist()

@@ -245,7 +245,7 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     C, options = len(source.classes), dict(c.noise_options or {})
     if options.get('map') == 'superclass': options.setdefault('superclass', source.superclass)
     if options.get('rules'): options.setdefault('classes', source.classes)
-    if c.noise == 'dependent': options = dict(scores=mean_probs(Run(options['run']) if 'run' in options else clean_run(c, for_dependent_noise(c), 'dependent noise', quiet), source.labels))
+    if c.noise == 'dependent': options = dict(scores=mean_probs(_finished(options['run']) if 'run' in options else clean_run(c, for_dependent_noise(c), 'dependent noise', quiet), source.labels))
     if c.noise == 'file': noise = load_noise(c.noise_file, source.labels, C, options.get('column'))
     else: noise = make_noise(source.labels, C, c.noise, c.noise_rate, c.seed, **({} if c.noise == 'openset' else options))
     if c.noise == 'openset': source = replace_images(source, noise.true < 0, load_dataset(options['dataset'], options.get('data_dir')), c.seed)
@@ -260,7 +260,7 @@ def clean_run(c:Config, settings:dict, what:str, quiet=True)->Run:
     folder = Path(c.run_dir).parent/f'clean-{c.dataset}-s{c.seed}-{zlib.crc32(repr((settings, c.data_dir)).encode()):08x}'
     try: run = Run(folder)
     except FileNotFoundError: run = None
-    if run and run.whole()[0] == run.config['epochs']: return run
+    if run and run.finished: return run
     if not quiet and rank() == 0: print(f"{what} needs a network that was trained on clean labels: {folder}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{folder}.lock') if world() == 1 else nullcontext(): # runs that start together wait for the one that trains it
@@ -272,6 +272,12 @@ def for_dependent_noise(c:Config)->dict:
     data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
     return dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
                     dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
+
+def _finished(folder)->Run:
+    "The run in `folder`; ValueError unless it is finished"
+    run = Run(folder)
+    if not run.finished: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
+    return run
 
 def with_pseudo_run(c:Config, data, quiet=True)->Config:
     "`c` with the folder of a finished clean run in option pseudo_run, where the method has that option; ValueError if the run does not fit"
@@ -285,17 +291,15 @@ def with_pseudo_run(c:Config, data, quiet=True)->Config:
         folder = str(clean_run(c, settings, c.method, quiet).folder)
         index = Run(folder).labels['index'].to_numpy()
         if not np.array_equal(index, data.index): raise ValueError(f"run {folder} was trained on other images than these: remove it, and it is trained again")
-    run = Run(folder)
-    if run.whole()[0] != run.config['epochs']: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
+    run = _finished(folder)
     for what, theirs, ours in (('data set', run.config['dataset'], c.dataset), ('classes', run.data['classes'], classes)):
-        if theirs != ours: raise ValueError(f"run {folder} (option pseudo_run) has another {what} than this one: {theirs} there, {ours} here")
+        if theirs != ours: raise ValueError(f"run {folder} (option pseudo_run) does not fit, {what}: {theirs} there, {ours} here")
     if run.labels.flipped.any(): raise ValueError(f"run {folder} (option pseudo_run) was trained on wrong labels; upper bounds take a network that was trained on clean ones")
     create_network(run.config['model'], len(classes), data.source.train.shape[0], run.folder/'checkpoint.pt') # can it be loaded?
     return replace(c, options=c.options | dict(pseudo_run=folder))
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
-    "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it is finished and trained on all of `labels`, as they are"
-    if run.whole()[0] != run.config['epochs']: raise ValueError(f"run {run.folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
+    "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it was trained on all of `labels`, as they are"
     if not run.has('probs'): raise ValueError(f"run {run.folder} kept no class probabilities: train it with keep_probs=True")
     if len(run.labels) != len(labels) or (run.labels.given.to_numpy() != labels).any():
         raise ValueError(f"run {run.folder} was not trained on this data set's true labels, all of them (noise none, probe_size 0, val_share 0)")

@@ -76,9 +76,8 @@ class Sweep:
         return re.sub(r'[^\w.=+-]+', '_', '-'.join(words))
 
     def finished(self, name)->bool: # its record is whole, up to the last epoch
-        try: run = Run(self.folder/name)
+        try: return Run(self.folder/name).finished
         except FileNotFoundError: return False
-        return run.whole()[0] == run.config['epochs']
 
     def run(self, name):
         "Run the trial by papermill, in a kernel of its own; returns the last epoch's metrics"

@@ -102,8 +102,8 @@ def test_bad_clean_networks(tmp_path):
     other = train(tmp_path/"other", method="ce", noise="none", noise_rate=None)
     text = (other.folder/"data.json").read_text()
     (other.folder/"data.json").write_text(text.replace('"9"', '"nine"'))
-    for folder, sentence in ((other.folder, "has another classes than this one"), (tmp_path/"nowhere", "holds no run"), (train(tmp_path/"noisy", method="ce").folder, "was trained on wrong labels"),
-                             (train(tmp_path/"digits", method="ce", dataset="mnist5k", data_options=dict(train_size=100), noise="none", noise_rate=None, epochs=1).folder, "has another data set than this one: mnist5k there, digits here")):
+    for folder, sentence in ((other.folder, "does not fit, classes"), (tmp_path/"nowhere", "holds no run"), (train(tmp_path/"noisy", method="ce").folder, "was trained on wrong labels"),
+                             (train(tmp_path/"digits", method="ce", dataset="mnist5k", data_options=dict(train_size=100), noise="none", noise_rate=None, epochs=1).folder, "does not fit, data set: mnist5k there, digits here")):
         with pytest.raises(Refused, match=sentence): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(folder)))
     (other.folder/"data.json").write_text(text); metrics = (other.folder/"metrics.csv").read_text().splitlines(keepends=True); (other.folder/"metrics.csv").write_text("".join(metrics[:2]))
     with pytest.raises(Refused, match="not finished: 1 of 2 epochs"): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(other.folder)))
