@@ -42,11 +42,12 @@ def assemble(
 def features(
     net: nn.Module, # network with its output layer in `fc`
     x: Tensor,      # pictures, float [B, channels, H, W]
+    f: Callable | None=None, # what to call instead of `net`: itself at other parameters
 ) -> tuple[Tensor, Tensor]: # logits [B, num_classes], features [B, net.fc.in_features]
     "One forward pass that also returns what enters `net.fc`; gradients flow through both."
     seen = []
     hook = net.fc.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try: return net(x), seen[0]
+    try: return (f or net)(x), seen[0]
     finally: hook.remove()
 
 # %% ../nbs/01_networks.ipynb #def-conv
