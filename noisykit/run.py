@@ -27,7 +27,8 @@ from filelock import FileLock
 import noisykit
 from .batchnorm import KINDS, train_mode
 from .checks import check_name, check_type
-from .datasets import DATASETS, FolderImages, check_data_options, home, load_dataset, load_images, read_probe, replace_images, split, torch_stream
+from .datasets import DATASETS, check_data_options, home, load_dataset, load_images, read_probe, replace_images, split
+from .images import FolderImages, torch_stream
 from .metagrad import ENGINES, at
 from .networks import create_network
 from .noise import LAWS, law_options, load_noise, make_noise

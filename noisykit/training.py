@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from .batchnorm import set_batch_norm, train_mode
 from .checks import check_name, check_type
-from .datasets import Data, torch_stream
+from .datasets import Data
+from .images import torch_stream
 from .metagrad import meta_grad
 from .processes import CLOCK, Signals, Stopped, from_first, part, rank, total, world
 from .record import EpochRecord, Run, sample_values, write_metrics, write_samples, write_whole

