@@ -29,7 +29,7 @@ from .batchnorm import KINDS, train_mode
 from .checks import check_name, check_type
 from .datasets import DATASETS, check_data_options, home, load_dataset, load_images, read_probe, replace_images, split
 from .images import FolderImages, torch_stream
-from .metagrad import ENGINES, at
+from .metagrad import ENGINES, LEVELS, at
 from .networks import create_network
 from .noise import LAWS, law_options, load_noise, make_noise
 from .processes import Stopped, from_first, joined, launch, rank, world
@@ -68,6 +68,7 @@ class Config:
     device:str|None = None # cpu, cuda, cuda:1; None: cuda where there is one
     precision:str = 'float32' # float32, bfloat16 (autocast) or float64
     engine:str = 'jvp' # of the meta-gradient: jvp or higher
+    meta_level:str|None = None # what moves in a look-ahead step: all layers, or the last
     batch_norm:str = 'local' # its statistics: of each process's part of a batch ('local'), of the whole batch ('synced'), the running ones ('frozen')
     nproc:int = 1 # processes; on GPUs one each
     restarts:int = 3 # with several processes: how often they are started again after one died
@@ -80,7 +81,7 @@ class Config:
 CIFARS = ('cifar10', 'cifar100')
 PRESETS = [
     (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
-                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random'), 'default'),
+                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random', meta_level='all'), 'default'),
     *((dict(dataset=d), dict(study='l2r'), 'default') for d in CIFARS),
     *((dict(method='sln', dataset=d), dict(study='sln'), "the method's own paper") for d in (*CIFARS, 'animal10n')),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
@@ -164,7 +165,7 @@ def _check(k, v):
 
 def _check_names(c):
     "Every name in the settings against what there is; nothing is loaded yet"
-    for k, known in (('noise', [*LAWS, 'file']), ('precision', ['float32', 'bfloat16', 'float64']), ('engine', ENGINES), ('batch_norm', KINDS)): check_name(k, c[k], known)
+    for k, known in (('noise', [*LAWS, 'file']), ('precision', ['float32', 'bfloat16', 'float64']), ('engine', ENGINES), ('meta_level', LEVELS), ('batch_norm', KINDS)): check_name(k, c[k], known)
     check_data_options(c['dataset'], c['data_options'] or {})
     if c['study'] is not None: check_name('study', c['study'], STUDIES)
     known = NOISE_OPTIONS[c['noise']] if c['noise'] in NOISE_OPTIONS else {k: v for k, v in law_options(c['noise']).items() if k != 'classes'}
@@ -340,7 +341,7 @@ def train(c:Config, data, net, run:Run, quiet:bool):
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
         opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
         Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed,
-                c.device, c.precision, c.engine, c.batch_norm, c.probe_batch, c.keep_probs, quiet).fit()
+                c.device, c.precision, c.engine, c.meta_level, c.batch_norm, c.probe_batch, c.keep_probs, quiet).fit()
 
 def _one_of_many(c, quiet):
     "A launched process: its launcher has checked the settings and claimed the run folder"
@@ -369,8 +370,9 @@ def shown_as_sentence(*kinds):
 
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
-    sizes = dict(batch=len(data.index)//math.ceil(len(data.index)/c.batch_size)) # the smallest there will be
-    if create_options(c.method, c.options)[0][0].needs_probe: sizes['probe batch'] = min(len(data.probe_index), c.probe_batch or c.batch_size)
+    sizes, parts = dict(batch=len(data.index)//math.ceil(len(data.index)/c.batch_size)), create_options(c.method, c.options) # the smallest there will be
+    for cls, options in parts: cls.fits(options, data)
+    if parts[0][0].needs_probe: sizes['probe batch'] = min(len(data.probe_labels), c.probe_batch or c.batch_size)
     for what, n in sizes.items():
         if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: a {what} has {n}")
     n = min(sizes.values())//(1 if c.batch_norm == 'synced' else c.nproc)
@@ -387,7 +389,7 @@ def _start(c, data):
 def about(c, data):
     "What is about to happen, in one paragraph"
     n = data.noise
-    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_index)} probe, {len(data.source.test)} test, "
+    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_labels)} probe, {len(data.source.test)} test, "
             f"{len(data.source.classes)} classes; noise {c.noise}, nominal {n.rate:.3g}, realised {n.realised_rate:.4f}; "
             f"{c.model} on {f'{c.nproc} x ' if c.nproc > 1 else ''}{c.device}, {c.precision}, engine {c.engine}\nrun folder {c.run_dir}"
             + (f"\n{len(data.source.skipped)} unreadable images skipped: {'; '.join(data.source.skipped[:5])}" if data.source.skipped else ''))

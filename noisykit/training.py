@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'BAR', 'Batch', 'Step', 'Method', 'AddOn', 'method', 'addon', 'compose',
            'known_methods', 'expanded', 'create_options', 'epoch_batches', 'evaluation_mode', 'predict', 'evaluate',
-           'create_optimizer', 'create_schedule', 'Trainer', 'summary', 'line']
+           'create_optimizer', 'create_schedule', 'restarts', 'Trainer', 'summary', 'line']
 
 # %% ../nbs/05_training.ipynb #import-math
 import io
@@ -31,7 +31,7 @@ from .batchnorm import set_batch_norm, train_mode
 from .checks import check_name, check_type
 from .datasets import Data
 from .images import torch_stream
-from .metagrad import meta_grad
+from .metagrad import MetaGrad, meta_grad
 from .processes import CLOCK, Signals, Stopped, from_first, part, rank, total, world
 from .record import EpochRecord, Run, sample_values, write_metrics, write_samples, write_whole
 
@@ -45,15 +45,20 @@ class Batch:
     epoch:int # 1, 2, ...
     size:int # samples in the whole batch: B where one process trains
     corrected:bool=False # y follows the network's own predictions
+    strong:Tensor|None=None # [B, C, H, W] a second, strongly augmented view of x, where the method asks for one
 
     def mean(self, values:Tensor)->Tensor: # of values [B]
         "This process's share of the mean over the whole batch: the shares of all processes add up to it"
         return values.sum()/self.size
 
+    def targets(self, C:int)->Tensor: # [B, C]
+        "The labels as distributions"
+        return self.y if self.y.is_floating_point() else F.one_hot(self.y, C).to(torch.get_default_dtype())
+
 @dataclass
 class Step:
     "What a method makes of a batch"
-    loss:Tensor # scalar, this process's share of the whole batch's loss (`Batch.mean`); the loop descends their sum
+    loss:Tensor # scalar, this process's share of the whole batch's loss (`Batch.mean`); the loop descends their sum. Without a graph where the method has left its gradient in the parameters
     logits:Tensor|None=None # [B, C] for the record
     weights:Tensor|None=None # [B], 1 = plain training
     targets:Tensor|None=None # [B, C] where the method corrected the labels; None: the batch's
@@ -63,6 +68,7 @@ class Method:
     "Base of all methods; `options` is an instance of the class's own `Options`"
     needs_probe = False # True: a run without a probe is refused
     uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
+    strong = None # 'autoaugment' or 'randaugment': batches come with a second view
     @dataclass
     class Options: pass
 
@@ -71,10 +77,13 @@ class Method:
     def after_step(self): "Called after the optimizer's step"
     def begin_epoch(self, epoch:int): "Called before an epoch's first step; not again when an epoch is resumed in its middle"
     def end_epoch(self, epoch:int): "Called after an epoch's last step, before it is recorded"
+    def metrics(self)->dict: return {} # name -> number, further columns of the epoch's row
     def state_dict(self)->dict: return {} # what a resumed run needs, in tensors and plain values; called in every process, the first one's is saved
     def load_state_dict(self, state:dict): "Undo `state_dict`"
     @classmethod
     def check(cls, options, epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
+    @classmethod
+    def fits(cls, options, data:Data): "ValueError in one sentence if they do not fit the data; called before training"
 
 class AddOn(Method):
     "What goes with any method, as in sln+mo+lc: it sees each batch before the method does, and has the same hooks"
@@ -170,15 +179,29 @@ def create_optimizer(params, name:str, lr:float, momentum:float=0., nesterov:boo
     if name == 'sgd': return torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     return {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[name](params, lr=lr, weight_decay=weight_decay)
 
-def create_schedule(opt, schedule, epochs:int):
-    "A torch scheduler that is stepped after each epoch, or None for a constant rate"
+def create_schedule(opt, schedule, epochs:int, steps:int=1 # in an epoch
+                   ):
+    "A torch scheduler that is stepped after each epoch (after each step if it `restarts`), or None for a constant rate"
     if schedule == 'constant': return None
     if schedule == 'cosine': return torch.optim.lr_scheduler.CosineAnnealingLR(opt, epochs)
+    positive = lambda *vs: all(type(v) in (int, float) and 0 < v < math.inf for v in vs)
     if isinstance(schedule, dict) and set(schedule) == {'milestones', 'gamma'}:
-        epochs, gamma = schedule['milestones'], schedule['gamma']
-        if isinstance(epochs, (list, tuple)) and all(type(e) is int and e > 0 for e in epochs) and isinstance(gamma, (int, float)) and gamma > 0:
-            return torch.optim.lr_scheduler.MultiStepLR(opt, epochs, gamma)
-    raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, or {{milestones: [epochs], gamma: a factor above 0}}")
+        at, gamma = schedule['milestones'], schedule['gamma']
+        if isinstance(at, (list, tuple)) and all(type(e) is int and e > 0 for e in at) and positive(gamma): return torch.optim.lr_scheduler.MultiStepLR(opt, at, gamma)
+    if restarts(schedule) and positive(*schedule.values()) and schedule['longer'] >= 1:
+        return torch.optim.lr_scheduler.LambdaLR(opt, lambda step: _falling(step/steps, **schedule))
+    raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, {{milestones: [epochs], gamma: a factor above 0}}, "
+                     "or {first: epochs of the first cycle, longer: a factor of at least 1, lower: a factor above 0}")
+
+def restarts(schedule)->bool:
+    "Whether a schedule falls and starts again, step by step"
+    return isinstance(schedule, dict) and set(schedule) == {'first', 'longer', 'lower'}
+
+def _falling(t, first, longer, lower):
+    "Factor of the rate after `t` epochs"
+    peak = 1.
+    while t >= first: t, first, peak = t - first, first*longer, peak*lower
+    return peak*(1 + math.cos(math.pi*t/first))/2
 
 # %% ../nbs/05_training.ipynb #bar-dict-leave-false-delay-1
 BAR = dict(leave=False, delay=10, mininterval=10, file=sys.stdout) # for epochs over 10 s; rare, since a notebook keeps each refresh
@@ -200,6 +223,7 @@ class Trainer:
     device:str='cpu'
     precision:str='float32' # 'bfloat16' for autocast
     engine:str='jvp' # of the meta-gradient
+    meta_level:str='all' # what moves in a look-ahead step: all layers, or the 'last'
     batch_norm:str='local' # 'synced' or 'frozen': see 02b_batchnorm
     probe_batch:int|None=None # samples of the probe that a step sees, at most; None: batch_size
     keep_probs:bool=False # all class probabilities of each sample go into the record
@@ -208,8 +232,10 @@ class Trainer:
     def __post_init__(self):
         self.device, data = torch.device(self.device), self.data
         set_batch_norm(self.net.to(self.device, memory_format=torch.channels_last), self.batch_norm)
-        self.schedule = create_schedule(self.opt, self.schedule, self.epochs)
+        self.step_by_step = restarts(self.schedule)
+        self.schedule = create_schedule(self.opt, self.schedule, self.epochs, len(epoch_batches(len(data.index), self.batch_size, self.seed, 1)))
         self.images, self.test = data.source.train.to(self.device), data.source.test.to(self.device)
+        self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **getattr(data.source, 'tests', {})}.items()}
         self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(self.device)
         self.done, self.steps = 0, 0 # whole epochs, steps
         self.middle = None # of an epoch that was interrupted: its losses and its record so far
@@ -220,29 +246,33 @@ class Trainer:
         self.parts = [cls(self, options) for cls, options in parts]
         self.method, *self.addons = self.parts
 
-    def probe(self)->Batch:
+    def probe(self, half:int|None=None # 0 or 1: of two halves that exclude each other
+             )->Batch:
         "A batch of the clean probe: all of it, or as much as a step may see at random"
         n, most, key = len(self.data.probe), self.probe_batch or self.batch_size, f'probe {self.steps}'
-        i = torch.arange(n) if n <= most else torch.randperm(n, generator=torch_stream(self.seed, key))[:most]
+        i = torch.arange(n) if n <= most and half is None else torch.randperm(n, generator=torch_stream(self.seed, key))[:most]
+        if half is not None: i = i.tensor_split(2)[half]
         mine = part(i)
         return Batch(mine, next(self.data.probe.batches([mine], key=(self.seed, key))), self.data.probe_labels[mine], self.done + 1, len(i))
 
-    def probe_grads(self, inner, phi, # inner(f, *phi): loss of a look-ahead step, f(x) the network's output
-                    g=None, # 0. where the gradient of inner in the parameters vanishes
-                    total=total # `list`: this process by itself
-                   )->tuple: # one tensor for each in phi
-        "d outer / d phi, where outer is the mean cross entropy of a probe batch after the look-ahead step"
-        probe = self.probe()
+    def look_ahead(self, inner, phi, # inner(f, *phi): loss of a look-ahead step, f(x) the network's output
+                   probe=None, # the `Batch` that judges it; None: `probe()`
+                   g=None, # gradient of inner in the parameters, where it is known; 0. where it vanishes
+                   total=total, # `list`: this process by itself
+                   **how # lr, known: see `meta_grad`
+                  )->MetaGrad:
+        "d outer / d phi, where outer is the mean cross entropy of a probe batch after the look-ahead step, and what else the step taught"
+        probe = probe or self.probe()
         n = len(probe.x) if total is list else probe.size
         def outer(f): return F.cross_entropy(f(probe.x), probe.y, reduction='sum')/n
-        return meta_grad(self.net, self.opt, inner, outer, phi, g, self.engine, total).grads
+        return meta_grad(self.net, self.opt, inner, outer, phi, g, self.engine, total, self.meta_level, **how)
 
     def usefulness(self, batch, target, # [B] labels or [B, C]
                    total=total)->Tensor: # [B]
         "-d outer / d eps: how much the probe's loss falls for each sample's loss against `target` in a look-ahead step (Ren et al., ICML 2018, equation 6)"
-        eps = batch.x.new_zeros(len(batch.x), requires_grad=True)
+        eps = torch.zeros(len(batch.x), device=self.device, requires_grad=True)
         def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), target, reduction='none')).sum()
-        return -self.probe_grads(inner, [eps], g=0., total=total)[0]
+        return -self.look_ahead(inner, [eps], g=0., total=total).grads[0]
 
     def autocast(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bfloat16' else nullcontext()
@@ -279,17 +309,20 @@ class Trainer:
         self.middle, draws = None, self.random('steps')
         batches = epoch_batches(len(self.index), self.batch_size, self.seed, epoch)
         todo = batches[len(losses):]
-        images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch))
+        images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch), strong=self.method.strong)
         for rows, x in tqdm(zip(todo, images), f'epoch {epoch}', len(todo), disable=self.quiet, **BAR):
             torch.manual_seed(draws + self.steps*world() + rank())
             mine = part(rows).to(self.device)
-            batch = Batch(mine, x, self.given[mine], epoch, len(rows))
+            x, strong = x if self.method.strong else (x, None)
+            batch = Batch(mine, x, self.given[mine], epoch, len(rows), strong=strong)
             for a in self.addons: batch = a.change(batch)
             with self.autocast(): step = self.method.step(batch)
-            step.loss.backward()
+            if step.loss.requires_grad: step.loss.backward()
             loss, now_told = self.sum_up(step.loss, asked.to_stop is not None)
             if self.grad_clip: nn.utils.clip_grad_norm_(self.net.parameters(), self.grad_clip)
+            lr = self.opt.param_groups[0]['lr']
             self.opt.step(); self.opt.zero_grad() # at once, so that no meta step carries old gradients along
+            if self.step_by_step: self.schedule.step()
             for p in self.parts: p.after_step()
             targets = batch.y if step.targets is None and batch.y.is_floating_point() else step.targets
             record.add(mine, step.logits, step.weights, targets, step.values)
@@ -301,8 +334,9 @@ class Trainer:
         for p in self.parts: p.end_epoch(epoch)
         values = record.values()
         self.merge_statistics()
-        row = dict(epoch=epoch, lr=self.opt.param_groups[0]['lr'], objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
-        if self.schedule: self.schedule.step()
+        row = dict(epoch=epoch, lr=lr, objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
+        for p in self.parts: row |= p.metrics()
+        if self.schedule and not self.step_by_step: self.schedule.step()
         row['seconds'] = time.perf_counter() - started
         for k in ('waiting', *(['in_sums'] if world() > 1 else [])): row[f'seconds_{k}'] = CLOCK[k] - before[k]
         row |= self.tested()
@@ -326,8 +360,8 @@ class Trainer:
         for b, s in zip(buffers, total(buffers)): b.copy_(s/world())
 
     def tested(self)->dict:
-        "Loss and accuracies of each network on the test set, and on the noisy validation split where there is one"
-        parts, row = {'test': (self.test, self.data.source.test_labels, None)}, {}
+        "Loss and accuracies of each network on the test set and those beside it, and on the noisy validation split where there is one"
+        parts, row = {k: (*v, None) for k, v in self.tests.items()}, {}
         if len(self.data.valid_index): parts['valid'] = (self.images, self.data.valid_labels, self.data.valid_index)
         for name, net in self.networks.items():
             for k, v in parts.items():

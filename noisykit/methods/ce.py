@@ -8,7 +8,7 @@ __all__ = ['CE']
 # %% ../../nbs/06a_methods.ce.ipynb #import-torch-nn-functional-a
 import torch.nn.functional as F
 
-from ..training import Method, Step, method
+from ..training import Method, Step, compose, method
 
 # %% ../../nbs/06a_methods.ce.ipynb #method-ce
 @method('ce')
@@ -17,3 +17,5 @@ class CE(Method):
     def step(self, batch):
         logits = self.trainer.net(batch.x)
         return Step(batch.mean(F.cross_entropy(logits, batch.y, reduction='none')), logits)
+
+compose('supervised', 'ce') # as IEG and FSR call it

@@ -23,18 +23,18 @@ class L2R(Method):
     needs_probe = True
     @dataclass
     class Options:
-        weighting:str = 'clamp' # 'clamp' (the paper) or 'sigmoid' (the ISIC2019 study)
+        weighting:str = 'clamp' # 'clamp' (the paper), 'sigmoid' (the ISIC2019 study) or 'shift' (FSR, for long tails)
         scale:float|str = 1. # sigmoid: factor above 0 on the gradient, or 'std'
         reduction:str = 'global' # over all processes, or 'local': each process by itself (the ISIC2019 study)
         def __post_init__(self):
-            check_name('weighting', self.weighting, ('clamp', 'sigmoid'))
+            check_name('weighting', self.weighting, ('clamp', 'sigmoid', 'shift'))
             check_name('reduction', self.reduction, ('global', 'local'))
             check_scale(self.scale)
 
     def step(self, batch):
         o, local = self.options, self.options.reduction == 'local'
         over, n = (list, len(batch.x)*world()) if local else (total, batch.size) # a process by itself, or all of them
-        if not is_warm(self.trainer.opt): w = batch.x.new_full((len(batch.x),), 1/n)
+        if not is_warm(self.trainer.opt): w = torch.full((len(batch.x),), 1/n, device=batch.x.device)
         else: w = weigh(self.trainer.usefulness(batch, batch.y, over), o.weighting, o.scale, over)/(world() if local else 1)
         logits = self.trainer.net(batch.x)
         return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)

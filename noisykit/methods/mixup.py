@@ -67,10 +67,10 @@ class MixupHard(Method):
 
     def learn(self, batch, label, said):
         "The samples' coefficients"
-        beta = self.memory['beta'][batch.rows].to(batch.x).requires_grad_()
+        beta = self.memory['beta'][batch.rows].requires_grad_()
         def inner(f, beta): return batch.mean(F.cross_entropy(f(batch.x), mix(beta, label, said), reduction='none'))
         if self.options.gradient == 'given': useful = self.trainer.usefulness(batch, batch.y)
-        else: useful = -self.trainer.probe_grads(inner, [beta])[0]*batch.size
+        else: useful = -self.trainer.look_ahead(inner, [beta]).grads[0]*batch.size
         self.memory['beta'][batch.rows] = scaled(useful, self.options.scale).sigmoid()
 
     def weights(self, batch): return None # all samples alike
@@ -115,4 +115,4 @@ class Proposal(MixupHard):
         target = batch.y if o.gradient == 'given' else mix(beta, label, said, o.as_written)
         self.memory['weight'][batch.rows] = weigh(self.trainer.usefulness(batch, target), o.weighting, o.scale)*batch.size
 
-    def weights(self, batch): return weigh(self.memory['weight'][batch.rows].to(batch.x))*batch.size # normalised over the batch
+    def weights(self, batch): return weigh(self.memory['weight'][batch.rows])*batch.size # normalised over the batch

@@ -20,6 +20,7 @@ class MO(AddOn):
     @dataclass
     class Options:
         ema_decay:float = .999 # share of the old average that stays, each step
+        ema_ramp:bool = False # after t steps at most (1 + t)/(10 + t): an average of a short run forgets its start (IEG, FSR)
         def __post_init__(self):
             if not 0 <= self.ema_decay < 1: raise ValueError(f"mo option ema_decay is {self.ema_decay!r}; a number from 0 to below 1")
 
@@ -27,9 +28,10 @@ class MO(AddOn):
         super().__init__(trainer, options)
         self.net = trainer.networks['ema'] = copy.deepcopy(trainer.net).requires_grad_(False)
         self.values = [[v for v in net.state_dict().values() if v.is_floating_point()] for net in (self.net, trainer.net)] # others are counters
-        self.average = get_ema_multi_avg_fn(options.ema_decay)
 
-    def after_step(self): self.average(*self.values, None)
+    def after_step(self):
+        o, t = self.options, self.trainer.steps
+        get_ema_multi_avg_fn(min(o.ema_decay, (1 + t)/(10 + t)) if o.ema_ramp else o.ema_decay)(*self.values, None)
 
     def state_dict(self): return self.net.state_dict()
     def load_state_dict(self, state): self.net.load_state_dict(state)

@@ -34,9 +34,7 @@ class Pseudo(AddOn):
 
     def change(self, batch):
         with torch.no_grad(), self.trainer.autocast(): p = self.net(batch.x).softmax(1)
-        one_hot = lambda y: F.one_hot(y, p.shape[1]).to(p)
-        said = p if self.options.pseudo_soft else one_hot(p.argmax(1))
-        given = batch.y if batch.y.is_floating_point() else one_hot(batch.y)
-        return replace(batch, y=torch.where(self.flipped[batch.rows][:, None], said, given))
+        said = p if self.options.pseudo_soft else F.one_hot(p.argmax(1), p.shape[1]).to(p)
+        return replace(batch, y=torch.where(self.flipped[batch.rows][:, None], said, batch.targets(p.shape[1]).to(p)))
 
 compose('upper_bound', 'l2r+pseudo')
