@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'ISIC', 'ANIMALS', 'Source', 'dataset', 'check_data_options', 'load_dataset',
-           'stratified', 'mnist5k', 'digits', 'home', 'read_idx', 'fashion_mnist', 'cifar10', 'cifar100', 'imagefolder',
-           'isic2019', 'read_one_hot', 'animal10n', 'replace_images', 'load_images', 'Data', 'split', 'read_probe']
+           'stratified', 'mnist5k', 'digits', 'long_tail', 'home', 'read_idx', 'fashion_mnist', 'read_tfrecords',
+           'cifar10', 'cifar100', 'imagefolder', 'isic2019', 'read_one_hot', 'animal10n', 'replace_images',
+           'load_images', 'Data', 'split', 'read_probe']
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import csv
 import gzip
 import io
+import math
 import os
 import pickle
 import zipfile
@@ -70,12 +72,13 @@ def dataset(f):
 def check_data_options(name:str, options:dict):
     "ValueError for an unknown data set, an option that it does not have, or a value of the wrong type"
     check_name('dataset', name, DATASETS)
-    known = {'train_size': int | None, 'test_size': int | None, 'sample': str, 'sample_seed': int, 'augment': bool} | DATASETS[name].__annotations__
+    known = {'train_size': int | None, 'test_size': int | None, 'sample': str, 'sample_seed': int, 'imbalance': float | None, 'augment': bool} | DATASETS[name].__annotations__
     for k, v in options.items():
         check_name(f'option of data set {name!r}:', k, known)
         check_type(f'data option {k}', v, known[k])
     check_name('data option sample', options.get('sample', 'stratified'), ['stratified', 'drawn'])
     if options.get('sample_seed', 0) < 0: raise ValueError(f"data option sample_seed must be a whole number of at least 0; got {options['sample_seed']}")
+    if (r := options.get('imbalance')) is not None and not 1 <= r < math.inf: raise ValueError(f"data option imbalance must be a number of at least 1, the largest class over the smallest; got {r}")
 
 def load_dataset(name:str, # a name in `DATASETS`
                  data_dir=None, # the folder with the files; None: what ships with a dependency, or a download into data/<name>
@@ -83,27 +86,31 @@ def load_dataset(name:str, # a name in `DATASETS`
                  test_size:int|None=None, # the same of the test set
                  sample:str='stratified', # how they are chosen: the same share of each class, or 'drawn' from all alike
                  sample_seed:int=0, # another number, others are chosen; the run's seed does not count
+                 imbalance:float|None=None, # a long tail: the first class has so many times the images of the last one
                  augment:bool=True, # False: training images as they are, to see a network learn them by heart
                  **options # the data set's own
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
-    check_data_options(name, options | dict(train_size=train_size, test_size=test_size, sample=sample, sample_seed=sample_seed, augment=augment))
+    check_data_options(name, options | dict(train_size=train_size, test_size=test_size, sample=sample, sample_seed=sample_seed, imbalance=imbalance, augment=augment))
     if data_dir is not None and not Path(data_dir).is_dir(): raise FileNotFoundError(f"data folder {data_dir} does not exist")
     source = DATASETS[name](None if data_dir is None else Path(data_dir), **options)
     source.train.augment = augment
-    for size, part, labels in ((train_size, 'train', 'labels'), (test_size, 'test', 'test_labels')):
+    for size, part, y in ((train_size, 'train', source.labels), (test_size, 'test', source.test_labels)):
         if size is None: continue
-        images, y = getattr(source, part), getattr(source, labels)
         least, purpose = len(np.unique(y)), f'{part}_size'
-        if not least <= size <= len(images): raise ValueError(f"{purpose} {size} is outside {least}..{len(images)}, the classes and images of {name}")
-        keep = stratified(y, size, sample_seed, purpose) if sample == 'stratified' else np.sort(stream(sample_seed, purpose).choice(len(y), size, replace=False))
-        if part == 'train' and source.root: source.undrawn = np.delete(source.files, keep).tolist()
-        setattr(source, part, images.subset(keep)); setattr(source, labels, y[keep])
+        if not least <= size <= len(y): raise ValueError(f"{purpose} {size} is outside {least}..{len(y)}, the classes and images of {name}")
+        _reduce(source, part, stratified(y, size, sample_seed, purpose) if sample == 'stratified' else np.sort(stream(sample_seed, purpose).choice(len(y), size, replace=False)))
+    if imbalance is not None: _reduce(source, 'train', _tail(source, imbalance, sample_seed))
     if not source.checked: # only what is used
         paths = [*source.train.paths, *source.test.paths]
         bad = from_first(lambda: unreadable(paths))
         if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: unpack them again")
     return source
+
+def _reduce(source, part, keep):
+    if part == 'test': source.test, source.test_labels = source.test.subset(keep), source.test_labels[keep]; return
+    if source.root: source.undrawn += np.delete(source.files, keep).tolist()
+    source.train, source.labels = source.train.subset(keep), source.labels[keep]
 
 # %% ../nbs/03_datasets.ipynb #def-stratified-labels-size-i
 def stratified(labels, size:int, seed:int, purpose:str)->np.ndarray: # sorted indices [size]
@@ -138,6 +145,18 @@ def _cut(name, pixels, y, n_test):
     train = np.setdiff1d(np.arange(len(y)), test)
     images = TensorImages(pixels[train])
     return Source(name, [str(c) for c in range(10)], images, y[train], TensorImages(pixels[test], images.mean, images.std), y[test])
+
+# %% ../nbs/03_datasets.ipynb #def-long-tail-n-int
+def long_tail(n:int, classes:int, imbalance:float)->np.ndarray: # [C]
+    "How many images each class keeps, from n to n/imbalance"
+    return (n*(1/imbalance)**(np.arange(classes)/max(classes - 1, 1)) + 1e-9).astype(int) # 49*(1/49) is less than 1
+
+def _tail(source, imbalance, seed):
+    there, have = np.unique(source.labels, return_counts=True)
+    counts = long_tail(have.min(), len(there), imbalance)
+    if not counts[-1]: raise ValueError(f"imbalance {imbalance:g} leaves class {source.classes[there[-1]]!r} of {source.name!r} no image; with {have.min()} in the smallest class it is at most {have.min()}")
+    order = stream(seed, 'imbalance').permutation(len(source.labels))
+    return np.sort(np.concatenate([order[source.labels[order] == c][:n] for c, n in zip(there, counts)]))
 
 # %% ../nbs/03_datasets.ipynb #def-home-path
 def home()->Path:
@@ -187,11 +206,68 @@ def _either(folder, name):
         if path.is_file(): return path
     raise FileNotFoundError(f"{folder} has no {name} (nor {name}.gz)")
 
+# %% ../nbs/03_datasets.ipynb #def-read-tfrecords
+def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbers}
+    "The examples in a TFRecord file; their floats are left out, and checksums not looked at"
+    raw, i = path.read_bytes(), 0
+    while i < len(raw): # 8 bytes of length, 4 of checksum, the example, 4 of checksum
+        n = int.from_bytes(raw[i:i + 8], 'little')
+        try:
+            if i + n + 16 > len(raw): raise ValueError
+            yield dict(_features(raw[i + 12:i + 12 + n]))
+        except (ValueError, IndexError, TypeError, KeyError): raise ValueError(f"{path} is no TFRecord file of examples, or is cut short: byte {i} of {len(raw)}") from None
+        i += n + 16
+
+def _features(example):
+    "(name, value) of each feature in a tf.train.Example, which is nested protocol buffer messages"
+    for _, features in _fields(example):
+        for _, entry in _fields(features):
+            name, feature = (dict(_fields(entry))[k] for k in (1, 2))
+            for kind, values in _fields(feature): # 1: bytes, 3: whole numbers, packed into bytes or each a field
+                if kind == 1: yield name.decode(), b''.join(v for _, v in _fields(values))
+                if kind == 3: yield name.decode(), [k for _, v in _fields(values) for k in ([v] if isinstance(v, int) else _varints(v))]
+
+def _fields(message):
+    "(number, value) of each field: a whole number, or bytes"
+    i = 0
+    while i < len(message):
+        tag, i = _varint(message, i)
+        if tag & 7 == 0: value, i = _varint(message, i); yield tag >> 3, value; continue
+        n, i = _varint(message, i) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], i)
+        if i + n > len(message): raise IndexError
+        yield tag >> 3, message[i:i + n]
+        i += n
+
+def _varint(message, i): # (value, where the next one begins)
+    value = shift = 0
+    while True:
+        value |= (message[i] & 127) << shift
+        i, shift = i + 1, shift + 7
+        if message[i - 1] < 128: return value, i
+
+def _varints(packed):
+    i = 0
+    while i < len(packed):
+        value, i = _varint(packed, i)
+        yield value
+
+def _cifar_records(path, classes):
+    "Pixels [N, 3, 32, 32] and labels [N]"
+    if not path.is_file(): raise FileNotFoundError(f"{path.parent} has no {path.name}")
+    found = [(e.get('image', b''), e.get('label')) for e in read_tfrecords(path)]
+    bad = [k for k, (image, label) in enumerate(found) if len(image) != 3072 or not isinstance(label, list) or len(label) != 1 or not label[0] < classes]
+    if bad or not found: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; {len(bad)} of {len(found)} do not" + (f", the first is number {bad[0]}" if bad else ''))
+    images, y = zip(*found)
+    return torch.frombuffer(bytearray(b''.join(images)), dtype=torch.uint8).view(-1, 3, 32, 32), np.concatenate(y)
+
 # %% ../nbs/03_datasets.ipynb #cifar-airplane-automobile-bi
 CIFAR = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']
 
 def _cifar(data_dir, name, names, key, mean, std):
     if data_dir is None: data_dir = _downloaded(name, lambda root: getattr(torchvision.datasets, name.upper())(root, download=True))
+    if (data_dir/'train.tfrecords').is_file():
+        (x, y), (xt, yt) = (_cifar_records(data_dir/f'{part}.tfrecords', {'labels': 10, 'fine_labels': 100}[key]) for part in ('train', 'eval'))
+        return data_dir, [{}], TensorImages(x, mean, std, pad=4, flip=True), y, TensorImages(xt, mean, std), yt
     folder = _find(data_dir, names, name)
     for n in names:
         if not (folder/n).is_file(): raise FileNotFoundError(f"{folder} has no {n}")
@@ -489,7 +565,7 @@ def _places(names, path, source):
     if shared: raise ValueError(f"probe file {path} names {shared[0]!r}, and several images of data set {source.name!r} are called so: give the path below {source.root}")
     outside = [n for n in names if n not in own]
     if outside:
-        why = {'not drawn (train_size)': sum(n in undrawn for n in outside), 'held out for the test': sum(n in held for n in outside)}
+        why = {'not drawn (train_size, imbalance)': sum(n in undrawn for n in outside), 'held out for the test': sum(n in held for n in outside)}
         raise ValueError(f"{len(outside)} of the {len(names)} images in probe file {path} are not among the {len(source.train)} training images ("
                          f"{', '.join(f'{n} {what}' for what, n in why.items() if n)}); the first is {outside[0]!r}")
     return [own[n][0] for n in names]

@@ -139,7 +139,7 @@ def test_probe_by_list(folder, tmp_path):
     assert sorted([*data.index, *data.valid_index, *data.probe_index]) == list(range(102))
     fewer = load(folder, train_size=30)
     path.write_text("\n".join([*(f[len(INPUT) + 1:-4] for f in fewer.undrawn[:2]), s.test.paths[0].split("/")[-1][:-4], fewer.files[0]]))
-    with pytest.raises(ValueError, match=r"3 of the 4 images in probe file .* are not among the 30 training images \(2 not drawn \(train_size\), 1 held out for the test\)"): read_probe(path, fewer)
+    with pytest.raises(ValueError, match=r"3 of the 4 images in probe file .* are not among the 30 training images \(2 not drawn \(train_size, imbalance\), 1 held out for the test\)"): read_probe(path, fewer)
 
 def test_wrong_probes():
     d = load_dataset("digits")

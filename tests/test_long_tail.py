@@ -1,0 +1,102 @@
+"""Long tails: those cut here, and the TFRecord files given out with class-balanced loss, written by other people's code."""
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from sklearn.datasets import load_digits
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from noisykit.datasets import load_dataset, long_tail, read_probe
+
+DIGITS = load_digits()
+
+
+@pytest.fixture(scope="module")
+def Example():
+    "tf.train.Example as its .proto file has it, made by the protobuf runtime"
+    kind = descriptor_pb2.FieldDescriptorProto
+    f = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
+
+    def message(name, *fields, into=f.message_type):
+        m = into.add(name=name)
+        for number, (field, type_, label, of) in enumerate(fields, 1):
+            m.field.add(name=field, number=number, type=type_, label=label, type_name=of)
+        return m
+    message("BytesList", ("value", kind.TYPE_BYTES, kind.LABEL_REPEATED, None))
+    message("FloatList", ("value", kind.TYPE_FLOAT, kind.LABEL_REPEATED, None))
+    message("Int64List", ("value", kind.TYPE_INT64, kind.LABEL_REPEATED, None))
+    one, many = kind.LABEL_OPTIONAL, kind.LABEL_REPEATED
+    feature = message("Feature", *((f"{k}_list", kind.TYPE_MESSAGE, one, f".t.{k.capitalize()}List") for k in ("bytes", "float", "int64")))
+    feature.oneof_decl.add(name="kind")
+    for field in feature.field: field.oneof_index = 0
+    features = message("Features", ("feature", kind.TYPE_MESSAGE, many, ".t.Features.FeatureEntry"))
+    entry = message("FeatureEntry", ("key", kind.TYPE_STRING, one, None), ("value", kind.TYPE_MESSAGE, one, ".t.Feature"), into=features.nested_type)
+    entry.options.map_entry = True
+    message("Example", ("features", kind.TYPE_MESSAGE, one, ".t.Features"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(f)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Example"))
+
+
+def pictures(n):
+    "Digits on 3x32x32, in three shades"
+    x = np.kron(DIGITS.images[:n], np.ones((4, 4)))[:, None]*np.array([15, 8, 1])[:, None, None]
+    return x.astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, Example):
+    for part, take in (("train", slice(0, 60)), ("eval", slice(60, 90))):
+        with open(tmp_path/f"{part}.tfrecords", "wb") as file:
+            writer = RecordWriter(file)
+            for x, y in zip(pictures(90)[take], DIGITS.target[take]):
+                e = Example()
+                e.features.feature["image"].bytes_list.value.append(x.tobytes())
+                e.features.feature["label"].int64_list.value.append(int(y))
+                e.features.feature["weight"].float_list.value.extend([.5, 2.])
+                writer.write(e.SerializeToString())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_class_balanced_loss_files(folder, name):
+    s = load_dataset(name, folder)
+    assert (s.train.pixels.numpy() == pictures(60)).all() and (s.labels == DIGITS.target[:60]).all()
+    assert (s.test.pixels.numpy() == pictures(90)[60:]).all() and (s.test_labels == DIGITS.target[60:90]).all()
+    assert len(s.classes) == int(name[5:]) and s.train.pad == 4 and s.train.flip
+
+
+def test_a_label_above_127_takes_two_bytes(tmp_path, Example, folder):
+    e = Example()
+    e.features.feature["image"].bytes_list.value.append(bytes(3072))
+    e.features.feature["label"].int64_list.value.append(300)
+    with open(folder/"eval.tfrecords", "ab") as file: RecordWriter(file).write(e.SerializeToString())
+    with pytest.raises(ValueError, match=r"label 0\.\.99; 1 of 31 do not, the first is number 30"): load_dataset("cifar100", folder)
+
+
+@pytest.mark.parametrize("broken", ["cut", "text", "empty", "gone", "bits"])
+def test_broken_files(folder, broken):
+    path = folder/"eval.tfrecords"
+    raw = path.read_bytes()
+    if broken == "gone": path.unlink()
+    else: path.write_bytes({"cut": raw[:-40], "text": b"not a record file at all\n", "empty": b"", "bits": raw[:14] + b"\xff"*3 + raw[17:]}[broken])
+    with pytest.raises((ValueError, FileNotFoundError), match="eval.tfrecords") as e: load_dataset("cifar10", folder)
+    assert "\n" not in str(e.value)
+
+
+def test_undrawn_after_two_cuts(tmp_path):
+    from PIL import Image
+    for c in range(3):
+        (tmp_path/"own"/str(c)).mkdir(parents=True)
+        for k, i in enumerate(np.flatnonzero(DIGITS.target == c)[:30]):
+            Image.fromarray((DIGITS.images[i]*15).astype(np.uint8)).save(tmp_path/"own"/str(c)/f"{c}-{k:02}.png")
+    whole = load_dataset("imagefolder", tmp_path/"own", image_size=8)
+    s = load_dataset("imagefolder", tmp_path/"own", image_size=8, train_size=60, imbalance=4)
+    assert np.bincount(s.labels).tolist() == long_tail(20, 3, 4).tolist() == [20, 10, 5]
+    assert sorted(s.files + s.undrawn) == sorted(whole.files) and len(s.test) == len(whole.test)
+    (tmp_path/"probe.txt").write_text(s.undrawn[0])
+    with pytest.raises(ValueError, match=r"not drawn \(train_size, imbalance\)"): read_probe(tmp_path/"probe.txt", s)
+
+
+@pytest.mark.parametrize("imbalance", [0, .99, float("inf"), float("nan"), -3, "10", True])
+def test_refused(imbalance):
+    with pytest.raises(ValueError, match="imbalance must be"): load_dataset("digits", imbalance=imbalance)
