@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAWS', 'MAPS', 'stream', 'NoisyLabels', 'transitions', 'sample_law', 'law', 'law_options', 'none', 'symmetric',
-           'uniform', 'asymmetric', 'matrix', 'make_noise', 'check_labels', 'dependent', 'openset', 'save_noise',
-           'load_noise', 'load_rules', 'save_rules']
+           'uniform', 'asymmetric', 'matrix', 'flip', 'flip2', 'hierarchical', 'make_noise', 'check_labels',
+           'dependent', 'openset', 'save_noise', 'load_noise', 'load_rules', 'save_rules']
 
 # %% ../nbs/00_noise.ipynb #import-inspect
 import ast
@@ -144,12 +144,41 @@ def _resolve_map(map, C, superclass):
     return {i: j for i, j in to.items() if i != j}
 
 def _next_in_group(groups, C):
-    if groups is None or len(groups) != C: raise ValueError(f"the map 'superclass' needs the superclass of each of the {C} classes; this data set has none")
     to = {}
-    for g in np.unique(groups):
-        members = np.flatnonzero(np.asarray(groups) == g)
+    for together in np.unique(_same_group(groups, C, "map 'superclass'"), axis=0):
+        members = np.flatnonzero(together)
         to.update(zip(members.tolist(), np.roll(members, -1).tolist()))
     return to
+
+def _same_group(groups, C, what):
+    "[C, C], True for two classes of one superclass"
+    if groups is None or len(groups) != C: raise ValueError(f"the {what} needs the superclass of each of the {C} classes; this data set has none")
+    return np.equal.outer(groups, groups)
+
+# %% ../nbs/00_noise.ipynb #law-flip
+@law
+def flip(num_classes, rate, map_seed:int=1):
+    "Each class is mistaken for one other class, drawn by `map_seed` as Meta-Weight-Net and MLC draw it"
+    return _drawn_map('flip', num_classes, rate, 1, map_seed)
+
+@law
+def flip2(num_classes, rate, map_seed:int=1):
+    "Each class is mistaken for two other classes, rate/2 each, drawn as in `flip`"
+    return _drawn_map('flip2', num_classes, rate, 2, map_seed)
+
+@law
+def hierarchical(num_classes, rate, superclass:list|None=None):
+    "A flipped label goes to one of the other classes of the same `superclass` [C]; a class that is alone there stays"
+    together = _same_group(superclass, num_classes, "law 'hierarchical'")*(1 - np.eye(num_classes))
+    n = together.sum(1, keepdims=True)
+    return np.where(n, (1 - rate)*np.eye(num_classes) + rate*together/np.maximum(n, 1), np.eye(num_classes))
+
+def _drawn_map(name, C, rate, n, map_seed):
+    if C <= n: raise ValueError(f"the law {name!r} needs {n + 1} classes or more; got {C}")
+    if not 0 <= map_seed < 2**32: raise ValueError(f"noise option map_seed must be a whole number from 0 to 2**32 - 1; got {map_seed}")
+    T, rng = (1 - rate)*np.eye(C), np.random.RandomState(map_seed)
+    for i in range(C): T[i, rng.choice(np.delete(np.arange(C), i), n, replace=n == 1)] = rate/n # the generator's numbers depend on replace
+    return T
 
 # %% ../nbs/00_noise.ipynb #def-make-noise-true-n-intege
 def make_noise(true, # [N] integer labels, 0..num_classes-1

@@ -13,8 +13,8 @@ from noisykit.datasets import load_dataset
 from noisykit.noise import LAWS, law, law_options, load_noise, load_rules, make_noise, sample_law
 
 Y = np.arange(5000) % 10
-PINNED = dict(symmetric=3172901650, uniform=3902833286, asymmetric=239522758, matrix=3952195447)
-OPTIONS = dict(matrix=dict(matrix=np.roll(np.eye(10), 1, 1)), dependent=dict(scores=np.random.default_rng(0).random((5000, 10))))
+PINNED = dict(symmetric=3172901650, uniform=3902833286, asymmetric=239522758, matrix=3952195447, flip=3437007722, flip2=4043778127, hierarchical=541886288)
+OPTIONS = dict(matrix=dict(matrix=np.roll(np.eye(10), 1, 1)), hierarchical=dict(superclass=[0, 0, 0, 1, 1, 1, 1, 2, 2, 3]), dependent=dict(scores=np.random.default_rng(0).random((5000, 10))))
 
 @pytest.mark.parametrize("name", LAWS)
 def test_global_generators_do_not_matter(name):
