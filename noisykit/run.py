@@ -110,6 +110,7 @@ PRESETS = [
     *((dict(study='isic', dataset='isic2019', model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the ISIC2019 study's code") for m in ('resnet50', 'resnet101')),
     *((dict(study='isic', dataset='isic2019', method=m), dict(grad_clip=.25), "the ISIC2019 study's clip") for m in ('mixup_hard', 'mixup_soft', 'proposal', 'pseudo')),
     (dict(study='isic', dataset='isic2019', method='pseudo'), {'options.weighting': 'sigmoid'}, "our reading: the ISIC2019 study's weights beside the clip are those of a sigmoid"),
+    (dict(method='fsr'), dict(meta_level='last'), 'FSR looks ahead with the last layer alone (Zhang & Pfister 2021, its code)'),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
 ]

@@ -21,6 +21,9 @@ VARIANTS = {str(kw): dict(method="l2r") | kw for kw in (dict(optimizer="adam", l
 OTHERS = {m: dict(method=m) for m in sorted(set(known_methods()) - {"ce", "l2r"})}
 OTHERS |= {str(kw): dict(epochs=2) | kw for kw in (dict(method="mixup_soft", options=dict(scale="std")), dict(method="mixup_hard", options=dict(gradient="mixture")), dict(method="proposal+mo", options=dict(labels="soft", scale="std")), dict(method="upper_bound"))}
 OTHERS |= {m: dict(method=m, epochs=2, options=dict(lc_after=1, ema_decay=0.9)) for m in ("sln+mo+lc", "l2r+mo+lc")}
+QUEUE = dict(queue=60, queue_batch=23, after=0)   # 23: parts of different size
+OTHERS |= {str(kw): dict(epochs=2) | kw for kw in (dict(method="mlc", options=dict(meta_steps=2, skip=True, tie=True)), dict(method="l2r", meta_level="last"), dict(method="ieg+mo", meta_level="last", options=dict(strong="randaugment", ema_ramp=True)),
+                                                   dict(method="fsr", options=QUEUE), dict(method="fsr", meta_level="all", options=QUEUE | dict(weighting="shift", smoothing=0.1, mixup=False)))}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
