@@ -570,6 +570,7 @@ class Data:
     valid_index:np.ndarray # a noisy validation split, may be empty
     valid_labels:np.ndarray # its given labels
     valid_true:np.ndarray # its true labels, -1 for none of the classes
+    clean_index:np.ndarray # of a probe that is taken from the source's clean images, its positions there; else empty
 
 # %% ../nbs/03_datasets.ipynb #def-split-source-source-nois
 def split(source:Source, noise:NoisyLabels, # labels for all of source.train
@@ -597,7 +598,8 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
     if not len(train): raise ValueError("nothing is left to train on: probe and val_share take everything")
     part = NoisyLabels(noise.given[train], noise.true[train], noise.matrix, noise.law, noise.rate, noise.seed)
     clean = _held(images.to(device), probe) if len(probe) else None
-    return Data(source, part, train, clean, torch.from_numpy(true[probe]).to(device), probe[:0] if apart else probe, valid, noise.given[valid], noise.true[valid])
+    inside, beside = (probe[:0], probe) if apart else (probe, probe[:0])
+    return Data(source, part, train, clean, torch.from_numpy(true[probe]).to(device), inside, valid, noise.given[valid], noise.true[valid], beside)
 
 def _held(images, index):
     "Decoded once and kept; above 2,000 of them, 300 MB at 224x224, they stay files and are decoded by this process, a batch at a time"

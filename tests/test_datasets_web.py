@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from noisykit.datasets import load_dataset, read_probe, split
 from noisykit.images import FolderImages, TensorImages
 from noisykit.noise import make_noise
+from noisykit.record import open_run, write_labels
 
 DIGITS = load_digits()
 SYNSETS = [f"n{1440764 + 7*c:08}" for c in range(6)]
@@ -96,6 +97,17 @@ def test_clean_probe(web):
         with pytest.raises(ValueError, match=what): read_probe(web/"probe.txt", s)
     with pytest.raises(ValueError, match="outside 0..15: there are 15 clean images"): split(s, noise, probe_size=16)
     with pytest.raises(ValueError, match="positions 0..14 of clean images"): split(s, noise, probe=[15])
+
+
+def test_record_of_a_clean_probe(web):
+    s = load_dataset("webvision", web, image_size=16, workers=0, num_classes=5, clean_dir=str(web/"imagenet_val"))
+    data = split(s, make_noise(s.labels, 5), probe_size=10, val_share=.2)
+    run = open_run(web/"run", {}, {}, {})
+    write_labels(run, data)
+    write_labels(run, data) # the same again
+    with pytest.raises(ValueError, match="made from other data"): write_labels(run, split(s, make_noise(s.labels, 5), val_share=.2, probe=data.clean_index[::-1][:9]))
+    assert run.data["clean"] == data.clean_index.tolist() and len(set(run.data["clean"])) == 10
+    assert run.all_labels.split.value_counts().to_dict() == dict(train=24, valid=6) and (run.all_labels.given == s.labels).all()
 
 
 def test_a_large_probe_stays_in_files(shop):
