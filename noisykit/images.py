@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POLICIES', 'STRONG', 'torch_stream', 'TensorImages', 'normalise', 'shift_flip', 'StrongViews', 'cutout',
-           'FolderImages', 'middle', 'random_view', 'view', 'opened', 'decode', 'unreadable']
+           'FolderImages', 'middle', 'random_view', 'inner_view', 'view', 'opened', 'decode', 'unreadable']
 
 # %% ../nbs/02c_images.ipynb #imports
 import math
@@ -131,6 +131,7 @@ class FolderImages:
     augment:bool=True # as in `TensorImages`
     scale:tuple=(.5, 1.) # augmentation: crops of so much of the area, from, to
     rotation:float=0. # augmentation: turned by up to so many degrees either way, black where nothing was
+    inner:float|None=None # 7/8: pictures become a crop of 7/8 of both sides (in the middle; anywhere for training) instead, as `Resize((256, 256))` and a crop to 224
     draft:bool=True # a JPEG of which a smaller version is enough is decoded smaller
 
     def __len__(self): return len(self.paths)
@@ -172,7 +173,8 @@ class _Decoded(torch.utils.data.Dataset):
     def __getitem__(self, i):
         o, rng = self.images, self.key and stream(self.key[0], f'augment {self.key[1]} {i}')
         with opened(o.paths[i]) as picture:
-            how = random_view(rng, *picture.size, o.scale, o.rotation) if rng else (middle(*picture.size),)
+            if o.inner: how = inner_view(rng, *picture.size, o.inner)
+            else: how = random_view(rng, *picture.size, o.scale, o.rotation) if rng else (middle(*picture.size),)
             first = view(picture, o.size, *how, draft=o.draft)
         return [torch.from_numpy(np.array(p)) for p in ((first, self.stronger.drawn(first, i)) if self.stronger else (first,))]
 
@@ -200,6 +202,11 @@ def random_view(rng, width:int, height:int, scale:tuple, rotation:float)->tuple:
         w, h = min(width, round(height*4/3)), min(height, round(width*4/3))
         x, y = (width - w)//2, (height - h)//2
     return (x, y, x + w, y + h), angle, mirrored
+
+def inner_view(rng, width:int, height:int, share:float)->tuple: # (box, angle, mirrored)
+    "`share` of both sides: in the middle, or with `rng` anywhere, and a coin for the mirror"
+    x, y = rng.uniform(0, 1 - share, 2) if rng else [(1 - share)/2]*2
+    return (x*width, y*height, (x + share)*width, (y + share)*height), 0., bool(rng) and rng.random() < .5
 
 def view(picture:Image.Image, # opened, not yet decoded
          size:int, box:tuple, # what is cut out: left, top, right, bottom

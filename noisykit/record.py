@@ -240,17 +240,17 @@ def write_labels(run:Run, data):
     "labels.csv from a `Data`: every image of the training set, and what became of it; ValueError if the run was made from other data"
     n = len(data.source.labels)
     split, given, true = np.full(n, 'train', object), np.full(n, -1), np.full(n, -1)
-    clean = data.probe_labels.cpu().numpy()
+    clean = data.probe_labels[:len(data.probe_index)].cpu().numpy() # none here, where the probe is beside the training set
     for name, index, g, t in (('train', data.index, data.noise.given, data.noise.true), ('probe', data.probe_index, clean, clean),
                               ('valid', data.valid_index, data.valid_labels, data.valid_true)):
         split[index], given[index], true[index] = name, g, t
     table = pd.DataFrame(dict(index=np.arange(n), split=split, true=true, given=given, flipped=given != true))
     if data.source.files: table['file'] = data.source.files
     if (run.folder/'labels.csv').is_file():
-        if not run.all_labels.equals(table.astype(run.all_labels.dtypes.to_dict(), errors='ignore')):
+        if not run.all_labels.equals(table.astype(run.all_labels.dtypes.to_dict(), errors='ignore')) or run.data.get('clean', []) != data.clean_index.tolist():
             raise ValueError(f"run folder {run.folder} was made from other data: images, labels or split differ from its labels.csv; choose another run_dir")
         return
-    about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped)
+    about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped) | (dict(clean=data.clean_index.tolist()) if len(data.clean_index) else {})
     write_whole(run.folder/'data.json', lambda p: p.write_text(json.dumps(about)))
     write_whole(run.folder/'labels.csv', lambda p: table.to_csv(p, index=False))
 
