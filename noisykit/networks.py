@@ -249,7 +249,7 @@ def read_weights(
         known = f"; torchvision's own are {', '.join(releases)}" if releases else ''
         raise FileNotFoundError(f"weights '{weights}' for {name} are not a file{known}")
     try: state = torch.load(weights, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as e: raise ValueError(f"'{weights}' cannot be read as a state dict") from e
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as e: raise ValueError(f"'{weights}' cannot be read as a state dict") from e # OSError: cut short
     if isinstance(state, dict) and isinstance(state.get('net'), dict): state = state['net'] # a run's own checkpoint
     if not (isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())):
         raise ValueError(f"'{weights}' holds no state dict of tensors")

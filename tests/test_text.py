@@ -9,6 +9,7 @@ import torch
 from conftest import papermill, tree
 from noisykit.checks import sentence
 from noisykit.datasets import load_dataset
+from noisykit.evaluation import evaluate_run
 from noisykit.networks import create_network
 from noisykit.run import Refused, run_method
 from noisykit.text import words
@@ -147,6 +148,8 @@ def test_a_run_of_an_encoder(folder, bert, tmp_path):
     assert run.finished and run.metrics.train_loss.iloc[-1] < 0.95*run.metrics.train_loss.iloc[0]
     again = create_network("encoder", 3, 305, run.folder/"checkpoint.pt") # the file alone says what to build
     assert torch.load(run.folder/"checkpoint.pt", weights_only=True)["net"].keys() == again.state_dict().keys()
+    last = run.metrics.iloc[-1]
+    assert evaluate_run(run.folder, device="cpu").loss[0] == pytest.approx(last.test_loss, rel=1e-6)
     with pytest.raises(Refused, match="reads its own tokenizer's 305 tokens, the data have [0-9]+: set data option tokenizer"):
         run_method(method="ce", run_dir=str(tmp_path/"other"), quiet=True, **settings | dict(data_options=None))
 
