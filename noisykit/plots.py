@@ -199,23 +199,36 @@ def confusion(run:Run, ema:bool=False, # of the averaged network
     return ax
 
 # %% ../nbs/07_plots.ipynb #def-sample-grid-pixels-n-c-h
-def sample_grid(pixels, # [n, C, H, W] uint8
+def sample_grid(pixels, # [n, C, H, W] uint8, or [n] texts
                 given, true, # [n] labels
                 classes, # class names
                 columns:int=10, title:str=''):
-    "Pictures under their given label; in red, with the true label in brackets, where it was flipped; (foreign) where true is -1"
+    "Pictures under their given label, or the first words of texts beside it; in red, with the true label in brackets, where it was flipped; (foreign) where true is -1"
+    if isinstance(pixels[0], str): return _sample_lines(pixels, given, true, classes, title)
     rows = -(-len(pixels)//columns)
     fig, axs = plt.subplots(rows, columns, figsize=(columns*.95, rows*1.25 + .3), layout='constrained', squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for ax, x, g, t in zip(axs.flat, pixels, given, true):
         x = np.moveaxis(np.asarray(x), 0, -1)
         ax.imshow(x if x.shape[-1] == 3 else x[..., 0], **({} if x.shape[-1] == 3 else dict(cmap='gray_r')))
-        label = _short(classes[g]) + ('' if g == t else f'\n({_short(classes[t]) if t >= 0 else "foreign"})')
-        ax.set_title(label, fontsize=8, color='k' if g == t else COLORS['flipped'], pad=2)
+        ax.set_title(_said(classes, g, t, '\n'), fontsize=8, color='k' if g == t else COLORS['flipped'], pad=2)
     fig.suptitle(title, fontsize=9)
     return fig
 
-def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W]
+def _said(classes, given, true, between): return _short(classes[given]) + ('' if given == true else f'{between}({_short(classes[true]) if true >= 0 else "foreign"})')
+
+def _sample_lines(texts, given, true, classes, title, width=100):
+    "A text a line, cut after `width` characters"
+    fig, ax = plt.subplots(figsize=(9.5, .22*len(texts) + .4), layout='constrained')
+    ax.set(xlim=(0, 1), ylim=(len(texts) - .5, -.5)); ax.axis('off')
+    for i, (t, g, y) in enumerate(zip(texts, given, true)):
+        line = ' '.join(t.split())
+        ax.text(.21, i, _said(classes, g, y, ' '), ha='right', va='center', fontsize=8, color='k' if g == y else COLORS['flipped'])
+        ax.text(.225, i, _short(line, width), va='center', fontsize=8, parse_math=False)
+    ax.set_title(title, fontsize=9)
+    return fig
+
+def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
                given, true, # [N] labels; true -1: none of the classes
                classes, # class names
                n:int=16, # of each kind, or as many as there are
@@ -229,7 +242,7 @@ def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W]
     return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, title)
 
 # %% ../nbs/07_plots.ipynb #def-suspects-run-run-picture
-def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W]
+def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
              classes, n:int=20, worst:bool=True, epoch:int|str=-1): # or 'final'
     "The n training samples whose given label fits worst (or best), by margin"
     order = np.argsort(run.samples('margin', epoch))
