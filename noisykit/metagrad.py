@@ -209,7 +209,7 @@ def _higher(net, opt, inner, outer, phi, g, total):
     import higher
     kept = [b.clone() for b in net.buffers()]
     try:
-        with higher.innerloop_ctx(net, opt) as (ahead, unrolled):
+        with sdpa_kernel(SDPBackend.MATH), higher.innerloop_ctx(net, opt) as (ahead, unrolled): # others cannot be differentiated twice
             seen = {}
             def look(grads):
                 "Gradients with the value of the sum over processes, and this process's graph"

@@ -34,6 +34,7 @@ from .networks import create_network
 from .noise import LAWS, law_options, load_noise, make_noise
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .record import Run, check_run, locked, open_run, write_labels
+from .text import shown
 from .training import Trainer, create_optimizer, create_options, create_schedule, expanded, known_methods
 
 # %% ../nbs/08_run.ipynb #dataclass
@@ -84,11 +85,13 @@ PRESETS = [
                   lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random', meta_level='all'), 'default'),
     *((dict(dataset=d), dict(study='l2r'), 'default') for d in CIFARS),
     *((dict(method='sln', dataset=d), dict(study='sln'), "the method's own paper") for d in (*CIFARS, 'animal10n')),
+    *((dict(method=m, dataset=d), dict(study=m), "the method's own paper") for m, other in (('mlc', 'clothing1m'), ('ieg', 'webvision'), ('fsr', 'webvision')) for d in (*CIFARS, other)),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
      'our choice: a rate where noise matters on 5,000 easy digits; lr the better of 0.05 and 0.2 on seed 0'),
     (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
      'default: labels as they are'),
-    (dict(dataset='animal10n'), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones'),
+    (dict(dataset='text'), dict(noise='none', model='embedding_bag', optimizer='adam', lr=.01, weight_decay=0., probe_size=0), 'our choice: labels as they are, a network that reads words'),
+    *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m')),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
     (dict(dataset='cifar100', noise='asymmetric'), dict(noise_options={'map': 'next'}), "SLN's CIFAR-100 noise: class i to i+1"),
     (dict(dataset='cifar10', noise='openset'), dict(noise_options={'dataset': 'cifar100'}), "SLN's open-set noise: CIFAR-100 images among CIFAR-10's"),
@@ -110,6 +113,33 @@ PRESETS = [
     *((dict(study='isic', dataset='isic2019', model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the ISIC2019 study's code") for m in ('resnet50', 'resnet101')),
     *((dict(study='isic', dataset='isic2019', method=m), dict(grad_clip=.25), "the ISIC2019 study's clip") for m in ('mixup_hard', 'mixup_soft', 'proposal', 'pseudo')),
     (dict(study='isic', dataset='isic2019', method='pseudo'), {'options.weighting': 'sigmoid'}, "our reading: the ISIC2019 study's weights beside the clip are those of a sigmoid"),
+    *((dict(study='mlc', dataset=d), dict(noise='uniform', model='resnet32', epochs=120, batch_size=100, lr=.1, momentum=.9, weight_decay=5e-4,
+                                          schedule={'milestones': [80, 100], 'gamma': .1}, probe_size=1000),
+       "MLC's CIFAR settings: ResNet-32, 120 epochs, x0.1 at 80 and 100, 1,000 clean images, UNIF noise (Zheng et al. 2021, its code)") for d in CIFARS),
+    (dict(study='mlc', dataset='clothing1m'), dict(model='resnet50', weights='IMAGENET1K_V1', epochs=15, batch_size=32, lr=.1, momentum=.9, weight_decay=5e-4,
+                                                   schedule={'milestones': [5], 'gamma': .1}, probe_size=7000),
+     "MLC's Clothing1M settings: ResNet-50, 15 epochs of 32 images, x0.1 at 5 (its code); a balanced part of the clean images, 500 a class, is ours, where MLC takes all"),
+    (dict(study='mlc', dataset='clothing1m', method='mlc'), {'options.meta_lr': 3e-3, 'options.meta_steps': 5, 'options.skip': True}, "MLC's options on Clothing1M (its code)"),
+    *((dict(study='ieg', dataset=d), dict(noise='uniform', model='wrn-28-10', epochs=387, batch_size=100, lr=.1, momentum=.9, weight_decay=5e-4, probe_size=n,
+                                          schedule={'first': 1, 'longer': 1.5, 'lower': .9}),
+       "IEG's CIFAR settings: WRN-28-10, restarts after 500 steps, 13 cycles, 10 clean images a class (Zhang et al. 2020, its code); epochs stand for 500 steps") for d, n in zip(CIFARS, (100, 1000))),
+    *((dict(study='ieg', dataset=d, model='resnet29'), dict(weight_decay=1e-4), "IEG's weight decay of ResNet-29 (its code)") for d in CIFARS),
+    (dict(study='ieg', dataset='webvision'), dict(model='resnet50', epochs=113, batch_size=64, lr=.1, momentum=.9, weight_decay=5e-4, probe_size=500, schedule={'first': 1, 'longer': 1.5, 'lower': .9}),
+     "IEG's WebVision settings: ResNet-50, 8 images on each of 8 GPUs, 10 clean images a class (its README and code); 10 cycles are our choice"),
+    (dict(study='ieg', dataset='webvision', method='ieg'), {'options.ce_factor': 4., 'options.consistency_factor': 8.}, "IEG's factors on WebVision (its README)"),
+    *((dict(study='fsr', dataset=d), dict(noise='uniform', model='wrn-28-10', epochs=127, batch_size=100, lr=.1, momentum=.9, weight_decay=5e-4, probe_size=0,
+                                          schedule={'first': 1, 'longer': 2, 'lower': .9}),
+       "FSR's CIFAR settings: WRN-28-10, 7 cycles from 500 steps on, each twice as long (Zhang & Pfister 2021, its code); epochs stand for 500 steps") for d in CIFARS),
+    (dict(study='fsr', dataset='webvision'), dict(model='resnet50', epochs=127, batch_size=128, lr=.1, momentum=.9, weight_decay=1e-4, probe_size=0, schedule={'first': 1, 'longer': 2, 'lower': .9}),
+     "FSR's WebVision settings: ResNet-50, 16 images on each of 8 GPUs (its code); 7 cycles are our choice"),
+    (dict(study='fsr', dataset='webvision', method='fsr'), {'options.queue': 5000, 'options.pseudo_loss': 1.}, "FSR's options on WebVision (its code)"),
+    *((dict(study='fsr', dataset=d, method='fsr'), {'options.after': 20}, "FSR weighs from epoch 21 on (its code)") for d in (*CIFARS, 'webvision')),
+    *((dict(study=s, dataset=d), dict(noise=n, model='resnet32', epochs=200, batch_size=128, lr=.1, momentum=.9, weight_decay=5e-4, probe_size=0, schedule={'milestones': [160, 180], 'gamma': .01}),
+       "FSR's settings of long-tailed CIFAR: ResNet-32, 200 epochs, x0.01 at 160 and 180 (its code)") for s, n in (('fsr_tail', 'none'), ('fsr_tail_noise', 'uniform')) for d in CIFARS),
+    *((dict(study='fsr_tail', dataset=d, method='fsr'), {'options.' + k: v for k, v in dict(weighting='shift', mixup=False, pseudo_loss=0., smoothing=.1, queue=3000, queue_batch=800, after=160).items()},
+       "FSR's options for long tails (its code)") for d in CIFARS),
+    *((dict(study='fsr_tail_noise', dataset=d, method='fsr'), {'options.smoothing': .1, 'options.after': 160}, "FSR's options for long tails with noise (its code)") for d in CIFARS),
+    *((dict(study=s, dataset=d, method='mo'), {'options.ema_ramp': True}, "the ramp of IEG's and FSR's average (TensorFlow's)") for s in ('ieg', 'fsr', 'fsr_tail', 'fsr_tail_noise') for d in (*CIFARS, *(['webvision'] if s in ('ieg', 'fsr') else []))),
     (dict(method='fsr'), dict(meta_level='last'), 'FSR looks ahead with the last layer alone (Zhang & Pfister 2021, its code)'),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
@@ -217,7 +247,7 @@ def _check_meaning(c, given):
 def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
-    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] == 'imagefolder' and c['data_dir'] else ''
+    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'text') and c['data_dir'] else ''
     return f"{c['method']}-{c['dataset']}{own}-{noise}-s{c['seed']}"
 
 # %% ../nbs/08_run.ipynb #def-environment-device-dict
@@ -246,7 +276,7 @@ def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
     source = load_dataset(c.dataset, c.data_dir, **(c.data_options or {}))
     C, options = len(source.classes), dict(c.noise_options or {})
-    if options.get('map') == 'superclass': options.setdefault('superclass', source.superclass)
+    if options.get('map') == 'superclass' or c.noise == 'hierarchical': options.setdefault('superclass', source.superclass)
     if options.get('rules'): options.setdefault('classes', source.classes)
     if c.noise == 'dependent': options = dict(scores=mean_probs(_finished(options['run']) if 'run' in options else clean_run(c, for_dependent_noise(c), 'dependent noise', quiet), source.labels))
     if c.noise == 'file': noise = load_noise(c.noise_file, source.labels, C, options.get('column'))
@@ -384,7 +414,7 @@ def _start(c, data):
         try:
             with torch.no_grad(): train_mode(net, c.batch_norm); at(net, {})(x)
         except (ValueError, RuntimeError) as e:
-            raise ValueError(f"model {c.model!r} cannot train on {n} pictures of shape {data.source.train.shape}: {' '.join(str(e).split())[:150]}") from None
+            raise ValueError(f"model {c.model!r} cannot train on {n} samples of shape {data.source.train.shape}: {' '.join(str(e).split())[:150]}") from None
     return net
 
 def about(c, data):
@@ -433,4 +463,4 @@ def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
     foreign = (run.all_labels.true < 0) & (run.all_labels.given >= 0) # open-set noise changes images
     c = run.config
     source = noisy(Config(**c))[0] if foreign.any() else load_dataset(c['dataset'], c['data_dir'], **(c['data_options'] or {}))
-    return lambda rows: source.train.take(run.labels['index'].to_numpy()[rows]).pixels, run.data['classes']
+    return lambda rows: shown(source.train.take(run.labels['index'].to_numpy()[rows])), run.data['classes']

@@ -235,7 +235,7 @@ class Trainer:
         self.step_by_step = restarts(self.schedule)
         self.schedule = create_schedule(self.opt, self.schedule, self.epochs, len(epoch_batches(len(data.index), self.batch_size, self.seed, 1)))
         self.images, self.test = data.source.train.to(self.device), data.source.test.to(self.device)
-        self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **getattr(data.source, 'tests', {})}.items()}
+        self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **data.source.tests}.items()}
         self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(self.device)
         self.done, self.steps = 0, 0 # whole epochs, steps
         self.middle = None # of an epoch that was interrupted: its losses and its record so far
@@ -431,7 +431,7 @@ class Trainer:
         too_new = 0
         for path in paths:
             try: state = torch.load(path, map_location='cpu', weights_only=True)
-            except (RuntimeError, EOFError, UnpicklingError) as e:
+            except (RuntimeError, EOFError, OSError, UnpicklingError) as e:
                 print(f"{path} cannot be read ({type(e).__name__}): set aside", flush=True)
                 path.replace(path.with_name(f'{path.name}.unreadable'))
                 continue
