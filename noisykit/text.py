@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datasets import Source, _hold_out, _read_csv, dataset
+from .datasets import Source, _hold_out, dataset
 from .networks import read_tokenizer
+from .readers import read_csv
 
 # %% ../nbs/03b_text.ipynb #def-words
 def words(text:str)->list:
@@ -107,7 +108,7 @@ def _from_csv(folder):
     return [_rows_of(p) for p in found]
 
 def _rows_of(path):
-    table = _read_csv(path, ['text', 'label'])
+    table = read_csv(path, ['text', 'label'])
     for k in ('text', 'label'):
         empty = np.flatnonzero(table[k].str.strip() == '')
         if len(empty): raise ValueError(f"{path} has rows without a {k} ({len(empty)}); the first is row {empty[0]}")

@@ -1,0 +1,99 @@
+"""MLC, IEG and FSR: what each remembers survives a stop in the middle of an epoch; odd settings; what the record says. Whole runs in this process."""
+import os, signal
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import SMALL
+from noisykit.methods.fsr import FSR
+from noisykit.methods.ieg import IEG
+from noisykit.methods.mlc import MLC
+from noisykit.processes import Stopped
+from noisykit.record import Run
+from noisykit.run import Refused, resolve, run_method
+
+QUEUE = dict(queue=60, queue_batch=30)
+def train(folder, **kw): return run_method(quiet=True, run_dir=str(folder), **SMALL | dict(lr=0.02, data_options=dict(train_size=600)) | kw)
+def state(run): return torch.load(run.folder/"checkpoint.pt", weights_only=True)
+
+def same(a, b):
+    "Two saved states, to the bit"
+    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+CASES = {"mlc": (MLC, dict(method="mlc", options=dict(meta_steps=4, skip=True))), "ieg": (IEG, dict(method="ieg+mo", options=dict(ema_ramp=True), schedule=dict(first=1, longer=1.5, lower=0.9))),
+         "fsr": (FSR, dict(method="fsr+mo", probe_size=0, options=QUEUE | dict(after=1)))}
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_in_the_middle(tmp_path, monkeypatch, case):
+    "Label-correction network, its optimizer and K-step memory; averages and the restarting rate; queue, scores and earlier predictions"
+    cls, kw = CASES[case]
+    kw = kw | dict(epochs=3)
+    whole, real = train(tmp_path/"whole", **kw), cls.step
+    def told(self, batch):
+        if self.trainer.steps == 14: os.kill(os.getpid(), signal.SIGTERM)   # 9 or 10 steps an epoch
+        return real(self, batch)
+    monkeypatch.setattr(cls, "step", told)
+    with pytest.raises(Stopped): train(tmp_path/"run", **kw)
+    monkeypatch.undo()
+    cut = state(Run(tmp_path/"run"))
+    assert 0 < len(cut["middle"]["losses"]) < 9
+    if case == "mlc": assert any(m.abs().max() > 0 for m in cut["parts"][0]["memory"])   # gradients wait for their K-th step
+    run = train(tmp_path/"run", **kw)
+    assert same(state(run)["parts"], state(whole)["parts"]) and same(state(run)["net"], state(whole)["net"])
+    for name in ("loss", "prediction", *dict(mlc=["target_prob"], ieg=["weight", "lambda"], fsr=["weight", "score", "meta_margin"])[case]):
+        assert np.array_equal(run.samples(name), whole.samples(name)), name
+
+def test_fsr_knows_no_clean_sample(tmp_path):
+    "Its queue is what its scores say, class by class, and its first is at random"
+    run = train(tmp_path/"run", method="fsr", probe_size=0, epochs=3, options=QUEUE)
+    kept = state(run)["parts"][0]
+    score, rows, given = kept["score"].numpy(), kept["queue"].numpy(), run.labels.given.to_numpy()
+    assert np.allclose(score, run.samples("score", -1)) and np.bincount(given[rows]).tolist() == [6]*10
+    for c in range(10): assert score[rows[given[rows] == c]].max() <= np.sort(score[given == c])[6]
+    assert run.metrics.queue_purity.iloc[-1] == pytest.approx((~run.labels.flipped[rows]).mean())
+    assert run.config["meta_level"] == "last" and run.presets["meta_level"].startswith("FSR")
+
+@pytest.mark.parametrize("kw", [dict(method="mlc"), dict(method="ieg"), dict(method="fsr", options=QUEUE | dict(after=0))], ids=lambda kw: kw["method"])
+@pytest.mark.parametrize("how", [dict(precision="bfloat16"), dict(optimizer="adam", lr=1e-3), dict(batch_norm="frozen"), dict(batch_norm="synced"), dict(meta_level="last"), dict(meta_level="all"), dict(noise="none", noise_rate=None)], ids=str)
+def test_other_settings(tmp_path, kw, how):
+    run = train(tmp_path/"run", **kw | how | dict(epochs=1))
+    assert np.isfinite(run.samples("loss")).all() and np.isfinite(run.metrics.test_loss).all()
+    if run.has("weight"): assert run.samples("weight").mean() == pytest.approx(1, abs=0.1)
+
+@pytest.mark.parametrize("method", ["mlc+mo+lc", "ieg+mo+lc", "fsr+mo+lc"])
+def test_with_label_correction(tmp_path, method):
+    "Labels become distributions in the second epoch"
+    run = train(tmp_path/"run", method=method, options=dict(lc_after=1) | (QUEUE if "fsr" in method else {}))
+    assert np.isfinite(run.samples("loss")).all() and run.has("target_prob")
+
+def test_supervised_is_ce(tmp_path):
+    a, b = train(tmp_path/"a", method="supervised"), train(tmp_path/"b", method="ce")
+    assert np.array_equal(a.samples("loss"), b.samples("loss"))
+
+def test_a_restart_follows_the_steps(tmp_path):
+    run = train(tmp_path/"run", method="ce", epochs=4, schedule=dict(first=1, longer=2, lower=0.5))
+    low, high, last = run.metrics.lr.iloc[[0, 1, 2]]   # the rate of an epoch's last step: ends of the cycles of 1 and 2 epochs, and between
+    assert low < 0.02*0.05 and last < 0.01*0.05 < high
+
+@pytest.mark.parametrize("settings, said", [
+    (dict(method="mlc", probe_size=1), "probe_size must be at least 2"), (dict(method="mlc", options=dict(meta_steps=0)), "meta_steps is 0; a whole number of at least 1"),
+    (dict(method="ieg", probe_size=0), "needs a probe"), (dict(method="ieg", options=dict(strong="auto")), "unknown ieg option strong"),
+    (dict(method="fsr", options=dict(queue_batch=9)), "at least the number of classes, 10; got 2000 and 9"), (dict(method="fsr", options=dict(after=2)), "no sample would be weighed"),
+    (dict(method="l2r", meta_level="first"), "unknown meta_level 'first'; known: all, last"), (dict(method="ce", schedule=dict(first=1, longer=0.5, lower=1)), "longer: a factor of at least 1")])
+def test_refusals(tmp_path, settings, said):
+    with pytest.raises(Refused) as e: train(tmp_path/"run", **settings)
+    assert said in str(e.value) and "\n" not in str(e.value) and not (tmp_path/"run").exists()
+
+@pytest.mark.parametrize("settings, values", [
+    (dict(method="mlc", dataset="cifar10"), dict(model="resnet32", epochs=120, probe_size=1000, noise="uniform")),
+    (dict(method="ieg+mo", dataset="cifar100"), dict(model="wrn-28-10", probe_size=1000, schedule=dict(first=1, longer=1.5, lower=0.9))),
+    (dict(method="fsr+mo", dataset="cifar10"), dict(epochs=127, probe_size=0, meta_level="last")),
+    (dict(method="fsr", study="fsr_tail", dataset="cifar100", data_options=dict(imbalance=100.0)), dict(model="resnet32", noise="none", batch_size=128)),
+    (dict(method="supervised", study="ieg", dataset="cifar10"), dict(model="wrn-28-10", epochs=387))], ids=lambda v: v.get("method", ""))
+def test_published_settings(settings, values):
+    c, presets = resolve(**settings, device="cpu")
+    assert all(getattr(c, k) == v and k in presets for k, v in values.items())
+    if c.study == "fsr_tail": assert c.options["weighting"] == "shift" and c.options["after"] == 160 and c.options["queue"] == 3000
