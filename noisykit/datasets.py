@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'ISIC', 'ANIMALS', 'CLOTHES', 'Source', 'dataset', 'check_data_options',
-           'load_dataset', 'stratified', 'mnist5k', 'digits', 'long_tail', 'home', 'read_idx', 'fashion_mnist',
-           'read_tfrecords', 'cifar10', 'cifar100', 'imagefolder', 'isic2019', 'read_one_hot', 'animal10n',
-           'clothing1m', 'read_list', 'webvision', 'replace_images', 'load_images', 'Data', 'split', 'read_probe']
+           'load_dataset', 'stratified', 'mnist5k', 'digits', 'long_tail', 'home', 'fashion_mnist', 'cifar10',
+           'cifar100', 'imagefolder', 'isic2019', 'animal10n', 'clothing1m', 'webvision', 'replace_images',
+           'load_images', 'Data', 'split', 'read_probe']
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import csv
-import gzip
 import io
 import math
 import os
@@ -22,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import torchvision
 from filelock import FileLock
@@ -35,6 +33,7 @@ from .checks import check_name, check_type
 from .images import FolderImages, TensorImages, decode, unreadable
 from .noise import NoisyLabels, check_labels, stream
 from .processes import from_first
+from .readers import read_csv, read_idx, read_lines, read_list, read_one_hot, read_tfrecords
 
 # %% ../nbs/03_datasets.ipynb #dataclass
 @dataclass
@@ -192,15 +191,7 @@ def _downloaded(name, download):
     except Exception as e: raise FileNotFoundError(f"{name} is not in {root} and could not be downloaded ({' '.join(str(e).split())}); name its folder in data_dir") from None
     return root
 
-# %% ../nbs/03_datasets.ipynb #def-read-idx-path-path-np-nd
-def read_idx(path:Path)->np.ndarray:
-    "An idx file of unsigned bytes (LeCun's format), plain or gzipped"
-    raw = (gzip.open if path.suffix == '.gz' else open)(path, 'rb').read()
-    if len(raw) < 4 or raw[:3] != b'\0\0\x08': raise ValueError(f"{path} is not an idx file of bytes")
-    shape = np.frombuffer(raw, '>i4', raw[3], 4)
-    if len(raw) != 4 + 4*raw[3] + np.prod(shape): raise ValueError(f"{path} is cut short: {len(raw)} bytes for shape {tuple(shape)}")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4*raw[3]).reshape(shape)
-
+# %% ../nbs/03_datasets.ipynb #fashion-t-shirt
 FASHION = ['t-shirt/top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot']
 
 @dataset
@@ -217,57 +208,14 @@ def _either(folder, name):
         if path.is_file(): return path
     raise FileNotFoundError(f"{folder} has no {name} (nor {name}.gz)")
 
-# %% ../nbs/03_datasets.ipynb #def-read-tfrecords
-def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbers}
-    "The examples in a TFRecord file; their floats are left out, and checksums not looked at"
-    raw, i = path.read_bytes(), 0
-    while i < len(raw): # 8 bytes of length, 4 of checksum, the example, 4 of checksum
-        n = int.from_bytes(raw[i:i + 8], 'little')
-        try:
-            if i + n + 16 > len(raw): raise ValueError
-            yield dict(_features(raw[i + 12:i + 12 + n]))
-        except (ValueError, IndexError, TypeError, KeyError): raise ValueError(f"{path} is no TFRecord file of examples, or is cut short: byte {i} of {len(raw)}") from None
-        i += n + 16
-
-def _features(example):
-    "(name, value) of each feature in a tf.train.Example, which is nested protocol buffer messages"
-    for _, features in _fields(example):
-        for _, entry in _fields(features):
-            name, feature = (dict(_fields(entry))[k] for k in (1, 2))
-            for kind, values in _fields(feature): # 1: bytes, 3: whole numbers, packed into bytes or each a field
-                if kind == 1: yield name.decode(), b''.join(v for _, v in _fields(values))
-                if kind == 3: yield name.decode(), [k for _, v in _fields(values) for k in ([v] if isinstance(v, int) else _varints(v))]
-
-def _fields(message):
-    "(number, value) of each field: a whole number, or bytes"
-    i = 0
-    while i < len(message):
-        tag, i = _varint(message, i)
-        if tag & 7 == 0: value, i = _varint(message, i); yield tag >> 3, value; continue
-        n, i = _varint(message, i) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], i)
-        if i + n > len(message): raise IndexError
-        yield tag >> 3, message[i:i + n]
-        i += n
-
-def _varint(message, i): # (value, where the next one begins)
-    value = shift = 0
-    while True:
-        value |= (message[i] & 127) << shift
-        i, shift = i + 1, shift + 7
-        if message[i - 1] < 128: return value, i
-
-def _varints(packed):
-    i = 0
-    while i < len(packed):
-        value, i = _varint(packed, i)
-        yield value
-
+# %% ../nbs/03_datasets.ipynb #def-cifar-records
 def _cifar_records(path, classes):
     "Pixels [N, 3, 32, 32] and labels [N]"
     if not path.is_file(): raise FileNotFoundError(f"{path.parent} has no {path.name}")
     found = [(e.get('image', b''), e.get('label')) for e in read_tfrecords(path)]
     bad = [k for k, (image, label) in enumerate(found) if len(image) != 3072 or not isinstance(label, list) or len(label) != 1 or not label[0] < classes]
-    if bad or not found: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; {len(bad)} of {len(found)} do not" + (f", the first is number {bad[0]}" if bad else ''))
+    if not found: raise ValueError(f"{path} holds no examples")
+    if bad: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; {len(bad)} of {len(found)} do not, the first is number {bad[0]}")
     images, y = zip(*found)
     return torch.frombuffer(bytearray(b''.join(images)), dtype=torch.uint8).view(-1, 3, 32, 32), np.concatenate(y)
 
@@ -388,29 +336,9 @@ def _isic_pictures(data_dir, names, csv_file):
 
 def _lesions(path, names):
     "Number of the lesion of each image; one without a lesion_id is alone"
-    table = _read_csv(path, ['image', 'lesion_id'], 'remove or rename the file to hold out image by image')
+    table = read_csv(path, ['image', 'lesion_id'], 'remove or rename the file to hold out image by image')
     lesion = dict(zip(table.image, table.lesion_id))
     return np.unique([lesion.get(n) or f'image {n}' for n in names], return_inverse=True)[1]
-
-# %% ../nbs/03_datasets.ipynb #def-read-one-hot-path-path-c
-def read_one_hot(path:Path, classes:list)->tuple: # (names [N], labels int64 [N])
-    "A csv with the columns image and the classes, 1 (or 1.0) for an image's class and 0 elsewhere; ValueError that says what is wrong"
-    table = _read_csv(path, ['image', *classes])
-    values = table[classes].apply(pd.to_numeric, errors='coerce').to_numpy(float)
-    bad = np.flatnonzero((np.sort(values, 1) != np.eye(len(classes))[-1]).any(1))
-    if len(bad): raise ValueError(f"each row of {path} must hold one 1 and otherwise 0; {len(bad)} do not, the first is that of image {table.image[bad[0]]!r}")
-    twice = table.image[table.image.duplicated()]
-    if len(twice): raise ValueError(f"{path} names {len(twice)} images twice; the first is {twice.iloc[0]!r}")
-    return table.image.tolist(), values.argmax(1)
-
-def _read_csv(path, columns, remedy=None):
-    "All columns as text; ValueError unless `columns` are there and some row is"
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as e: raise ValueError(f"{path} cannot be read as csv ({' '.join(str(e).split())})") from None
-    lacking = [c for c in columns if c not in table]
-    if lacking: raise ValueError(f"{path} must have the columns {', '.join(columns)}; it has {', '.join(table)}" + (f": {remedy}" if remedy else ''))
-    if not len(table): raise ValueError(f"{path} has no rows")
-    return table
 
 # %% ../nbs/03_datasets.ipynb #animals-cat-lynx-wolf-coyote
 ANIMALS = ['cat', 'lynx', 'wolf', 'coyote', 'cheetah', 'jaguar', 'chimpanzee', 'orangutan', 'hamster', 'guinea pig']
@@ -465,9 +393,10 @@ def clothing1m(data_dir, image_size:int=224, workers:int|None=None):
     images = FolderImages([], image_size, workers, inner=7/8)
     def part(name):
         path, of = _listed(data_dir, f'{name}_key_list.txt'), labels[name.split('_')[0]]
-        keys = _lines(path)
+        keys = read_lines(path)
         missing = [k for k in keys if k not in of]
-        if missing or not keys: raise ValueError(f"{len(missing)} of the {len(keys)} images in {path} have no label in {name.split('_')[0]}_label_kv.txt" + (f"; the first is {missing[0]!r}" if missing else ''))
+        if not keys: raise ValueError(f"{path} is empty; each line must be the path of an image")
+        if missing: raise ValueError(f"{len(missing)} of the {len(keys)} images in {path} have no label in {name.split('_')[0]}_label_kv.txt; the first is {missing[0]!r}")
         return replace(images, paths=[f'{data_dir}/{k}' for k in keys]), np.array([of[k] for k in keys])
     train, val, test, clean = (part(name) for name in ('noisy_train', 'clean_val', 'clean_test', 'clean_train'))
     return Source('clothing1m', CLOTHES, *train, *test, root=data_dir, checked=False, tests={'clean_val': val}, clean=clean[0], clean_labels=clean[1])
@@ -477,20 +406,6 @@ def _listed(data_dir, name):
         if path.is_file(): return path
     raise FileNotFoundError(f"data folder {data_dir} has no {name}, there or in annotations/")
 
-def _lines(path):
-    if not path.is_file(): raise FileNotFoundError(f"{path} does not exist")
-    try: return [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    except UnicodeDecodeError as e: raise ValueError(f"{path} cannot be read as text ({e})") from None
-
-# %% ../nbs/03_datasets.ipynb #def-read-list
-def read_list(path:Path, classes:int)->tuple: # (names [N], labels [N])
-    "A name and a class 0..classes-1 in each line; ValueError that says what is wrong"
-    rows = [line.rsplit(maxsplit=1) for line in _lines(path)]
-    bad = [row for row in rows if len(row) < 2 or not (row[1].isascii() and row[1].isdigit() and int(row[1]) < classes)]
-    if bad or not rows: raise ValueError(f"each line of {path} must be the name of an image and a class 0..{classes - 1}; {len(bad)} of {len(rows)} are not" + (f", the first is {' '.join(bad[0])!r}" if bad else ''))
-    names, y = zip(*rows)
-    return list(names), np.array(y, int)
-
 # %% ../nbs/03_datasets.ipynb #dataset-webvision
 @dataset
 def webvision(data_dir, image_size:int=224, workers:int|None=None, num_classes:int=50, sources:str='google', imagenet_dir:str|None=None, clean_dir:str|None=None):
@@ -498,7 +413,7 @@ def webvision(data_dir, image_size:int=224, workers:int|None=None, num_classes:i
     _check_sizes('webvision', image_size, workers)
     check_name('data option sources', sources, ['google', 'all'])
     if data_dir is None: raise FileNotFoundError("data set 'webvision' needs data_dir: put info/, google/ and val_images_256/ of WebVision 1.0 there")
-    synsets = [line.split(maxsplit=1) for line in _lines(data_dir/'info'/'synsets.txt')]
+    synsets = [line.split(maxsplit=1) for line in read_lines(data_dir/'info'/'synsets.txt')]
     if not 2 <= num_classes <= len(synsets): raise ValueError(f"data option num_classes {num_classes} is outside 2..{len(synsets)}, the classes in {data_dir/'info'/'synsets.txt'}")
     wnids, images = [s[0] for s in synsets[:num_classes]], FolderImages([], image_size, workers)
     def listed(name, folder):
