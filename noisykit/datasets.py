@@ -214,7 +214,8 @@ def _cifar_records(path, classes):
     if not path.is_file(): raise FileNotFoundError(f"{path.parent} has no {path.name}")
     found = [(e.get('image', b''), e.get('label')) for e in read_tfrecords(path)]
     bad = [k for k, (image, label) in enumerate(found) if len(image) != 3072 or not isinstance(label, list) or len(label) != 1 or not label[0] < classes]
-    if bad or not found: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; {len(bad)} of {len(found)} do not" + (f", the first is number {bad[0]}" if bad else ''))
+    if not found: raise ValueError(f"{path} holds no examples")
+    if bad: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; {len(bad)} of {len(found)} do not, the first is number {bad[0]}")
     images, y = zip(*found)
     return torch.frombuffer(bytearray(b''.join(images)), dtype=torch.uint8).view(-1, 3, 32, 32), np.concatenate(y)
 
@@ -394,7 +395,8 @@ def clothing1m(data_dir, image_size:int=224, workers:int|None=None):
         path, of = _listed(data_dir, f'{name}_key_list.txt'), labels[name.split('_')[0]]
         keys = read_lines(path)
         missing = [k for k in keys if k not in of]
-        if missing or not keys: raise ValueError(f"{len(missing)} of the {len(keys)} images in {path} have no label in {name.split('_')[0]}_label_kv.txt" + (f"; the first is {missing[0]!r}" if missing else ''))
+        if not keys: raise ValueError(f"{path} is empty; each line must be the path of an image")
+        if missing: raise ValueError(f"{len(missing)} of the {len(keys)} images in {path} have no label in {name.split('_')[0]}_label_kv.txt; the first is {missing[0]!r}")
         return replace(images, paths=[f'{data_dir}/{k}' for k in keys]), np.array([of[k] for k in keys])
     train, val, test, clean = (part(name) for name in ('noisy_train', 'clean_val', 'clean_test', 'clean_train'))
     return Source('clothing1m', CLOTHES, *train, *test, root=data_dir, checked=False, tests={'clean_val': val}, clean=clean[0], clean_labels=clean[1])

@@ -150,7 +150,7 @@ def test_only_used_files_are_looked_at(shop):
 @pytest.mark.parametrize("file, text, what", [
     ("info/train_filelist_google.txt", "google/q0000/0.jpg\n", "name of an image and a class 0..5; 1 of 1 are not, the first is 'google/q0000/0.jpg'"),
     ("info/train_filelist_google.txt", "google/q0000/0.jpg 6\n", "class 0..5; 1 of 1"),
-    ("info/train_filelist_google.txt", "", "0 of 0 are not"),
+    ("info/train_filelist_google.txt", "", "train_filelist_google.txt is empty; each line"),
     ("info/val_filelist.txt", "val000000.jpg -1\n", "the first is 'val000000.jpg -1'"),
     ("info/val_filelist.txt", None, "val_filelist.txt does not exist"),
     ("info/synsets.txt", None, "synsets.txt does not exist"),
@@ -176,7 +176,7 @@ def test_webvision_options(web, options, what):
 
 @pytest.mark.parametrize("file, text, what", [
     ("noisy_train_key_list.txt", "images/0/00/0,0.jpg\nimages/9/99/9.jpg\n", "1 of the 2 images in .* have no label in noisy_label_kv.txt; the first is 'images/9/99/9.jpg'"),
-    ("clean_test_key_list.txt", "\n", "0 of the 0 images"),
+    ("clean_test_key_list.txt", "\n", "clean_test_key_list.txt is empty"),
     ("clean_label_kv.txt", "images/0/00/0,0.jpg 14\n", r"class 0\.\.13; 1 of 1"),
     ("clean_val_key_list.txt", None, r"has no clean_val_key_list.txt, there or in annotations/"),
     ("noisy_label_kv.txt", b"\xff\xfe\x00", "cannot be read as text"),
