@@ -45,13 +45,13 @@ class FSR(Method):
         mixup:bool = True # mix the pictures of a batch
         pseudo_loss:float = 2. # factor of the loss against the network's earlier predictions
         smoothing:float = 0. # of the queue's labels
-        meta_lr:float = .1 # of the look-ahead step
+        meta_lr:float|None = .1 # of the look-ahead step; None: the optimizer's own
         def __post_init__(self):
             check_name('weighting', self.weighting, ('clamp', 'shift'))
             for k, low, high in (('after', 0, None), ('queue', 1, None), ('queue_batch', 1, None), ('pseudo_loss', 0, None), ('smoothing', 0, 1)):
                 v = getattr(self, k)
                 if v is not None and not low <= v < (high or float('inf')): raise ValueError(f"fsr option {k} is {v!r}; a number {f'from {low} to below {high}' if high else f'of at least {low}'}")
-            if not 0 < self.meta_lr < float('inf'): raise ValueError(f"fsr option meta_lr is {self.meta_lr!r}; a number above 0")
+            if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"fsr option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
     def check(cls, options, epochs):

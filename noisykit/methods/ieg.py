@@ -29,12 +29,12 @@ class IEG(Method):
         strong:str = 'autoaugment' # what makes the second view, or 'randaugment'
         ce_factor:float = 5. # p, of the mixed samples' loss
         consistency_factor:float = 20. # k
-        meta_lr:float = .1 # of the look-ahead step
+        meta_lr:float|None = .1 # of the look-ahead step; None: the optimizer's own
         def __post_init__(self):
             check_name('ieg option strong:', self.strong, STRONG)
             for k in ('ce_factor', 'consistency_factor'):
                 if not 0 <= getattr(self, k) < float('inf'): raise ValueError(f"ieg option {k} is {getattr(self, k)!r}; a number of at least 0")
-            if not 0 < self.meta_lr < float('inf'): raise ValueError(f"ieg option meta_lr is {self.meta_lr!r}; a number above 0")
+            if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"ieg option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
     def fits(cls, options, data):
