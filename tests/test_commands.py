@@ -5,7 +5,6 @@ import shlex
 
 import pandas as pd
 import pytest
-import yaml
 
 import commands
 from conftest import ROOT, papermill
@@ -14,34 +13,33 @@ from noisykit.run import resolve
 
 LINES = dict(commands.lines())
 
-def parameters(command):
-    "What papermill would inject"
-    words, out = shlex.split(command), {}
-    for i, w in enumerate(words):
-        if w == "-p": out[words[i + 1]] = yaml.safe_load(words[i + 2])
-        if w == "-y": out |= yaml.safe_load(words[i + 1])
-    return out
-
 def known(notebook):
     cell = next(c for c in json.loads((ROOT/notebook).read_text())["cells"] if "parameters" in c["metadata"].get("tags", []))
     return {t.id for node in ast.parse("".join(cell["source"])).body for t in node.targets}
 
 @pytest.mark.parametrize("what", LINES)
 def test_every_line_is_one_that_its_notebook_takes(what):
-    given, notebook = parameters(LINES[what]), shlex.split(LINES[what])[1]
+    given, notebook = commands.parameters(LINES[what]), shlex.split(LINES[what])[1]
     assert set(given) <= known(notebook)
     if "run_method" in notebook: resolve(device="cpu", **given)   # no data needed: names, studies, options
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory): commands.make_data(d := tmp_path_factory.mktemp("commands")); return d
 
-@pytest.mark.parametrize("what", ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "Mixup, hard", "label shares of a run"])   # the third draws the second, the last the one before
+SHOWN = ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "Mixup, hard", "label shares of a run", "MLC, texts",
+         "IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", "IEG, evaluation of a saved run, ResNet-29", "IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", "FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2"]
+
+@pytest.mark.parametrize("what", SHOWN)   # the third draws the second, label shares and evaluation are of the one before
 def test_some_lines_run(folder, what):
     done = commands.run(LINES[what], folder)
     assert done.returncode == 0, done.stderr[-2000:]
     if what == "SLN+MO": assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
     if what.startswith("label"): assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
     if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
+    if what.startswith("MLC"): assert Run(folder/"runs/mlc-text").has("target")
+    if "evaluation" in what: assert f"{Run(folder/'runs/ieg-cifar10-resnet29').metrics.test_accuracy_ema.iloc[-1]:.4f}".rstrip("0") in printed(folder/"runs/evaluation.ipynb")
+    if "WebVision" in what: assert {"test_accuracy_ema", "imagenet_accuracy_ema"} <= set((run := Run(folder/"runs/ieg-webvision")).metrics) and run.config["nproc"] == 2 and len(run.data["clean"]) == 20
+    if what.startswith("FSR"): assert (run := Run(folder/"runs/fsr-tail-noise-cifar10")).samples("weight", 1).std() == 0 < run.samples("weight", 2).std() and run.labels.flipped.any() and "queue_purity" in run.metrics
 
 def printed(notebook):
     "What its cells put out, not what they say"

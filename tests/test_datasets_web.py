@@ -3,57 +3,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 
+import layouts
+from layouts import DIGITS, SYNSETS
 from noisykit.datasets import load_dataset, read_probe, split
 from noisykit.images import FolderImages, TensorImages
 from noisykit.noise import make_noise
 from noisykit.record import open_run, write_labels
 
-DIGITS = load_digits()
-SYNSETS = [f"n{1440764 + 7*c:08}" for c in range(6)]
-
-
-def put(path, i):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((DIGITS.images[i]*15).astype(np.uint8)).convert("RGB").resize((40, 48)).save(path)
-
-
-def write(path, lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
+@pytest.fixture
+def web(tmp_path): return layouts.webvision(tmp_path)
 
 
 @pytest.fixture
-def web(tmp_path):
-    "Five of six classes with 6 Google and 4 Flickr pictures, 2 for validation; ImageNet by synset and by number"
-    lists = {"google": [], "flickr": [], "val": []}
-    for c in range(6):
-        mine = np.flatnonzero(DIGITS.target == c)
-        for k in range(6): put(tmp_path/"google"/f"q{c:04}"/f"{k}.jpg", mine[k]); lists["google"].append(f"google/q{c:04}/{k}.jpg {c}")
-        for k in range(4): put(tmp_path/"flickr"/f"q{c:04}"/f"{k}.jpg", mine[6 + k]); lists["flickr"].append(f"flickr/q{c:04}/{k}.jpg {c}")
-        for k in range(2): put(tmp_path/"val_images_256"/f"val{2*c + k:06}.jpg", mine[10 + k]); lists["val"].append(f"val{2*c + k:06}.jpg {c}")
-        for k in range(3):
-            put(tmp_path/"imagenet_val"/SYNSETS[c]/f"ILSVRC2012_val_{c}{k}.JPEG", mine[12 + k])
-            put(tmp_path/"numbered"/str(c)/f"{c}{k}.JPEG", mine[12 + k])
-    order = np.random.default_rng(0).permutation(36)
-    write(tmp_path/"info/train_filelist_google.txt", np.array(lists["google"])[order])
-    write(tmp_path/"info/train_filelist_flickr.txt", lists["flickr"])
-    write(tmp_path/"info/val_filelist.txt", lists["val"])
-    write(tmp_path/"info/synsets.txt", [f"{w} name {c}, also this" for c, w in enumerate(SYNSETS)])
-    return tmp_path
-
-
-@pytest.fixture
-def shop(tmp_path):
-    "14 classes; half of the noisy labels are the next class; lists in annotations/"
-    notes, keys = tmp_path/"annotations", [f"images/{k % 10}/{k:02}/{k},{k*7}.jpg" for k in range(14*8)]
-    for k, key in enumerate(keys): put(tmp_path/key, np.flatnonzero(DIGITS.target == k % 10)[k//10])
-    true = np.arange(14*8) % 14
-    write(notes/"noisy_label_kv.txt", [f"{key} {(c + k % 2) % 14}" for k, (key, c) in enumerate(zip(keys, true))])
-    write(notes/"clean_label_kv.txt", [f"{key} {c}" for key, c in zip(keys[42:], true[42:])])
-    for name, part in dict(noisy_train=keys[:56], clean_train=keys[42:84], clean_val=keys[84:98], clean_test=keys[98:]).items(): write(notes/f"{name}_key_list.txt", part)
-    return tmp_path
+def shop(tmp_path): return layouts.clothing1m(tmp_path)
 
 
 def test_webvision(web):

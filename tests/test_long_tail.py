@@ -1,40 +1,15 @@
 """Long tails: those cut here, and the TFRecord files given out with class-balanced loss, written by other people's code."""
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from sklearn.datasets import load_digits
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+import layouts
+from layouts import DIGITS
 from noisykit.datasets import load_dataset, long_tail, read_probe
-
-DIGITS = load_digits()
 
 
 @pytest.fixture(scope="module")
-def Example():
-    "tf.train.Example as its .proto file has it, made by the protobuf runtime"
-    kind = descriptor_pb2.FieldDescriptorProto
-    f = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
-
-    def message(name, *fields, into=f.message_type):
-        m = into.add(name=name)
-        for number, (field, type_, label, of) in enumerate(fields, 1):
-            m.field.add(name=field, number=number, type=type_, label=label, type_name=of)
-        return m
-    message("BytesList", ("value", kind.TYPE_BYTES, kind.LABEL_REPEATED, None))
-    message("FloatList", ("value", kind.TYPE_FLOAT, kind.LABEL_REPEATED, None))
-    message("Int64List", ("value", kind.TYPE_INT64, kind.LABEL_REPEATED, None))
-    one, many = kind.LABEL_OPTIONAL, kind.LABEL_REPEATED
-    feature = message("Feature", *((f"{k}_list", kind.TYPE_MESSAGE, one, f".t.{k.capitalize()}List") for k in ("bytes", "float", "int64")))
-    feature.oneof_decl.add(name="kind")
-    for field in feature.field: field.oneof_index = 0
-    features = message("Features", ("feature", kind.TYPE_MESSAGE, many, ".t.Features.FeatureEntry"))
-    entry = message("FeatureEntry", ("key", kind.TYPE_STRING, one, None), ("value", kind.TYPE_MESSAGE, one, ".t.Feature"), into=features.nested_type)
-    entry.options.map_entry = True
-    message("Example", ("features", kind.TYPE_MESSAGE, one, ".t.Features"))
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(f)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Example"))
+def Example(): return layouts.example()
 
 
 def pictures(n):
@@ -45,15 +20,7 @@ def pictures(n):
 
 @pytest.fixture
 def folder(tmp_path, Example):
-    for part, take in (("train", slice(0, 60)), ("eval", slice(60, 90))):
-        with open(tmp_path/f"{part}.tfrecords", "wb") as file:
-            writer = RecordWriter(file)
-            for x, y in zip(pictures(90)[take], DIGITS.target[take]):
-                e = Example()
-                e.features.feature["image"].bytes_list.value.append(x.tobytes())
-                e.features.feature["label"].int64_list.value.append(int(y))
-                e.features.feature["weight"].float_list.value.extend([.5, 2.])
-                writer.write(e.SerializeToString())
+    for part, take in (("train", slice(0, 60)), ("eval", slice(60, 90))): layouts.write_records(tmp_path/f"{part}.tfrecords", pictures(90)[take], DIGITS.target[take], Example)
     return tmp_path
 
 

@@ -116,7 +116,7 @@ def digit_folder(tmp_path):
 
 BAD = {
     "misspelt parameter": (dict(metod="l2r"), "unknown parameter 'metod'; did you mean 'method'?"),
-    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, l2r, mixup_hard, mixup_soft, probe_only, proposal, sln, upper_bound"),
+    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, fsr, ieg, l2r, mixup_hard, mixup_soft, mlc, probe_only, proposal, sln, supervised, upper_bound"),
     "NaN loss": (dict(method="ce", lr=1e30, run_dir="{tmp}/nan"), "the loss is"),
 }
 
@@ -139,7 +139,7 @@ IN_PROCESS = {
     "method option's value": (dict(method="l2r", options={"scale": float("nan")}), "option scale is nan"),
     "noise option": (dict(noise_options={"map": "next"}), "unknown option of noise 'symmetric': 'map'; known: none"),
     "noise option that is an argument": (dict(noise_options={"rate": 0.1}), "unknown option of noise 'symmetric': 'rate'"),
-    "data option": (dict(data_options={"size": 3}), "unknown option of data set 'digits': 'size'; did you mean 'test_size'? known: train_size, test_size, sample, sample_seed, augment"),
+    "data option": (dict(data_options={"size": 3}), "unknown option of data set 'digits': 'size'; did you mean 'test_size'? known: train_size, test_size, sample, sample_seed, imbalance, augment"),
     "data option's type": (dict(data_options={"train_size": "abc"}), "data option train_size must be a whole number; got 'abc'"),
     "map of names": (dict(noise="asymmetric", noise_options={"map": {"cat": "dog"}}), "an asymmetric map goes from class number to class number"),
     "rate beside no noise": (dict(noise="none"), "noise_rate 0.6 has no meaning with noise 'none'"),

@@ -1,11 +1,13 @@
 """Texts as a data set: what is read from files, what is refused, and whole runs on real English (what packages say about their functions)."""
-import inspect, json
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import layouts
+from layouts import docstrings
 from conftest import papermill, tree
 from noisykit.checks import sentence
 from noisykit.datasets import load_dataset
@@ -13,12 +15,6 @@ from noisykit.evaluation import evaluate_run
 from noisykit.networks import create_network
 from noisykit.run import Refused, run_method
 from noisykit.text import words
-
-def docstrings(n=120):
-    "What numpy, pandas and torch say about themselves"
-    parts = {"numpy": (np, np.linalg, np.fft), "pandas": (pd.DataFrame, pd.Series), "torch": (torch.nn, torch.nn.functional)}
-    found = {k: sorted({" ".join(d.split())[:300] for m in ms for v in vars(m).values() if callable(v) and len(d := inspect.getdoc(v) or "") > 60}) for k, ms in parts.items()}
-    return pd.DataFrame([(t, k) for k, ts in found.items() for t in ts[:n]], columns=["text", "label"])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -117,18 +113,8 @@ def test_texts_for_a_network_that_reads_pictures(tmp_path):
 
 @pytest.fixture(scope="module")
 def bert(folder, tmp_path_factory):
-    "A tiny BERT and its tokenizer, as save_pretrained leaves them; padding is not 0"
-    hf = pytest.importorskip("transformers")
-    from noisykit.networks import transformers
-    from noisykit.text import vocabulary_of
-    transformers()
-    d = tmp_path_factory.mktemp("bert")
-    known = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *vocabulary_of(load_dataset("text", folder).train.texts, 300)]
-    (d/"vocab.txt").write_text("\n".join(known))
-    hf.BertTokenizerFast(vocab=str(d/"vocab.txt")).save_pretrained(d)
-    torch.manual_seed(0)
-    hf.BertModel(hf.BertConfig(vocab_size=len(known), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, pad_token_id=1)).save_pretrained(d)
-    return d
+    pytest.importorskip("transformers")
+    return layouts.bert(tmp_path_factory.mktemp("bert"), load_dataset("text", folder).train.texts)
 
 def test_padding_is_swapped(folder, bert):
     import transformers as hf

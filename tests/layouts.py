@@ -1,0 +1,103 @@
+"""Small real data in the layouts that data sets are given out in: for the tests of their loaders, and for the page of commands."""
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from sklearn.datasets import load_digits
+
+DIGITS = load_digits()
+SYNSETS = [f"n{1440764 + 7*c:08}" for c in range(6)]
+
+def put(path, i):
+    "A digit as a picture of 40x48"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((DIGITS.images[i]*15).astype(np.uint8)).convert("RGB").resize((40, 48)).save(path)
+
+def write(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+def webvision(folder):
+    "Six classes with 6 Google and 4 Flickr pictures, 2 for validation; ImageNet, 3 a class, by synset and by number"
+    lists = {"google": [], "flickr": [], "val": []}
+    for c in range(6):
+        mine = np.flatnonzero(DIGITS.target == c)
+        for k in range(6): put(folder/"google"/f"q{c:04}"/f"{k}.jpg", mine[k]); lists["google"].append(f"google/q{c:04}/{k}.jpg {c}")
+        for k in range(4): put(folder/"flickr"/f"q{c:04}"/f"{k}.jpg", mine[6 + k]); lists["flickr"].append(f"flickr/q{c:04}/{k}.jpg {c}")
+        for k in range(2): put(folder/"val_images_256"/f"val{2*c + k:06}.jpg", mine[10 + k]); lists["val"].append(f"val{2*c + k:06}.jpg {c}")
+        for k in range(3):
+            put(folder/"imagenet_val"/SYNSETS[c]/f"ILSVRC2012_val_{c}{k}.JPEG", mine[12 + k])
+            put(folder/"numbered"/str(c)/f"{c}{k}.JPEG", mine[12 + k])
+    order = np.random.default_rng(0).permutation(36)
+    write(folder/"info/train_filelist_google.txt", np.array(lists["google"])[order])
+    write(folder/"info/train_filelist_flickr.txt", lists["flickr"])
+    write(folder/"info/val_filelist.txt", lists["val"])
+    write(folder/"info/synsets.txt", [f"{w} name {c}, also this" for c, w in enumerate(SYNSETS)])
+    return folder
+
+def clothing1m(folder):
+    "14 classes; half of the noisy labels are the next class; lists in annotations/"
+    notes, keys = folder/"annotations", [f"images/{k % 10}/{k:02}/{k},{k*7}.jpg" for k in range(14*8)]
+    for k, key in enumerate(keys): put(folder/key, np.flatnonzero(DIGITS.target == k % 10)[k//10])
+    true = np.arange(14*8) % 14
+    write(notes/"noisy_label_kv.txt", [f"{key} {(c + k % 2) % 14}" for k, (key, c) in enumerate(zip(keys, true))])
+    write(notes/"clean_label_kv.txt", [f"{key} {c}" for key, c in zip(keys[42:], true[42:])])
+    for name, part in dict(noisy_train=keys[:56], clean_train=keys[42:84], clean_val=keys[84:98], clean_test=keys[98:]).items(): write(notes/f"{name}_key_list.txt", part)
+    return folder
+
+def example():
+    "tf.train.Example as its .proto file has it, made by the protobuf runtime"
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    kind = descriptor_pb2.FieldDescriptorProto
+    f = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
+    def message(name, *fields, into=f.message_type):
+        m = into.add(name=name)
+        for number, (field, type_, label, of) in enumerate(fields, 1): m.field.add(name=field, number=number, type=type_, label=label, type_name=of)
+        return m
+    one, many = kind.LABEL_OPTIONAL, kind.LABEL_REPEATED
+    for name, type_ in (("Bytes", kind.TYPE_BYTES), ("Float", kind.TYPE_FLOAT), ("Int64", kind.TYPE_INT64)): message(f"{name}List", ("value", type_, many, None))
+    feature = message("Feature", *((f"{k}_list", kind.TYPE_MESSAGE, one, f".t.{k.capitalize()}List") for k in ("bytes", "float", "int64")))
+    feature.oneof_decl.add(name="kind")
+    for field in feature.field: field.oneof_index = 0
+    features = message("Features", ("feature", kind.TYPE_MESSAGE, many, ".t.Features.FeatureEntry"))
+    entry = message("FeatureEntry", ("key", kind.TYPE_STRING, one, None), ("value", kind.TYPE_MESSAGE, one, ".t.Feature"), into=features.nested_type)
+    entry.options.map_entry = True
+    message("Example", ("features", kind.TYPE_MESSAGE, one, ".t.Features"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(f)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Example"))
+
+def write_records(path, images, labels, Example):
+    "TFRecords of images uint8 [N, 3, 32, 32], by other people's code; a feature that nobody asked for is in them"
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    with open(path, "wb") as file:
+        writer = RecordWriter(file)
+        for x, y in zip(images, labels):
+            e = Example()
+            e.features.feature["image"].bytes_list.value.append(x.tobytes())
+            e.features.feature["label"].int64_list.value.append(int(y))
+            e.features.feature["weight"].float_list.value.extend([.5, 2.])
+            writer.write(e.SerializeToString())
+
+def docstrings(n=120):
+    "What numpy, pandas and torch say about themselves"
+    import torch
+    parts = {"numpy": (np, np.linalg, np.fft), "pandas": (pd.DataFrame, pd.Series), "torch": (torch.nn, torch.nn.functional)}
+    found = {k: sorted({" ".join(d.split())[:300] for m in ms for v in vars(m).values() if callable(v) and len(d := inspect.getdoc(v) or "") > 60}) for k, ms in parts.items()}
+    return pd.DataFrame([(t, k) for k, ts in found.items() for t in ts[:n]], columns=["text", "label"])
+
+def bert(folder, texts):
+    "A tiny BERT and its tokenizer, as save_pretrained leaves them; padding is not 0"
+    import torch
+    from noisykit.networks import transformers
+    from noisykit.text import vocabulary_of
+    hf, folder = transformers(), Path(folder)
+    known = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *vocabulary_of(texts, 300)]
+    folder.mkdir(exist_ok=True)
+    (folder/"vocab.txt").write_text("\n".join(known))
+    hf.BertTokenizerFast(vocab=str(folder/"vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    hf.BertModel(hf.BertConfig(vocab_size=len(known), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, pad_token_id=1)).save_pretrained(folder)
+    return folder
