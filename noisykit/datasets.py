@@ -94,6 +94,7 @@ def load_dataset(name:str, # a name in `DATASETS`
                  sample_seed:int=0, # another number, others are chosen; the run's seed does not count
                  imbalance:float|None=None, # a long tail: the first class has so many times the images of the last one
                  augment:bool=True, # False: training images as they are, to see a network learn them by heart
+                 check:str='all', # which image files are decoded once to see whether they can be: all that are used, those of the test sets ('test'), or 'none'
                  **options # the data set's own
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
@@ -111,8 +112,9 @@ def load_dataset(name:str, # a name in `DATASETS`
         keep = some(y, min(test_size or len(y), len(y)), f'test_size {part}')
         source.tests[part] = images.subset(keep), y[keep]
     if imbalance is not None: _reduce(source, 'train', _tail(source, imbalance, sample_seed))
-    if not source.checked: # only what is used
-        paths = [p for images in (source.train, source.test, *(images for images, _ in source.tests.values())) for p in images.paths]
+    if not source.checked and check != 'none': # only what is used
+        parts = [source.train]*(check == 'all') + [source.test, *(images for images, _ in source.tests.values())]
+        paths = [p for images in parts for p in images.paths]
         bad = from_first(lambda: unreadable(paths))
         if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: unpack them again")
     return source
@@ -465,7 +467,7 @@ def load_images(source:Source, path # .npy with uint8 [N, H, W, C]
     return replace(source, train=images._like(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()))
 
 def _in_memory(source):
-    if not isinstance(source.train, TensorImages): raise ValueError(f"the images of data set {source.name!r} are files; only those in memory can be replaced")
+    if not isinstance(source.train, TensorImages): raise ValueError(f"the images of data set {source.name!r} are not in memory; only such can be replaced")
     return source.train
 
 def _fitted(x, C, H, W):
@@ -517,8 +519,8 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
     return Data(source, part, train, clean, torch.from_numpy(true[probe]).to(device), inside, valid, noise.given[valid], noise.true[valid], beside)
 
 def _held(images, index):
-    "Decoded once and kept; above 2,000 of them, 300 MB at 224x224, they stay files and are decoded by this process, a batch at a time"
-    return images.take(index) if isinstance(images, TensorImages) or len(index) <= 2000 else replace(images.subset(index), workers=0)
+    "Decoded once and kept; above 10,000 of them, 1.5 GB at 224x224, they stay files and are decoded by this process, a batch at a time"
+    return images.take(index) if isinstance(images, TensorImages) or len(index) <= 10_000 else replace(images.subset(index), workers=0)
 
 def _balanced(true, classes, size, rng):
     "How many probe images of each class [C]: as many of one that has images as of another, give or take one"

@@ -49,11 +49,11 @@ def evaluate_run(folder, # of a run
     c, state = run.config, read_checkpoint(run)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     _check_device(device)
-    source = load_dataset(c['dataset'], c['data_dir'] if data_dir is None else data_dir, **(c['data_options'] or {}))
+    source = load_dataset(c['dataset'], c['data_dir'] if data_dir is None else data_dir, check='test', **(c['data_options'] or {}))
     _check_same(run, source)
     with numerics(c['precision']):
         networks, rows = saved_networks(run, state, source.train.shape[0]), []
-        for test, (images, labels) in {'test': (source.test, source.test_labels), **getattr(source, 'tests', {})}.items():
+        for test, (images, labels) in {'test': (source.test, source.test_labels), **source.tests}.items():
             for name, net in networks.items():
                 net.to(device, memory_format=torch.channels_last)
                 with torch.autocast(torch.device(device).type, torch.bfloat16) if c['precision'] == 'bfloat16' else nullcontext():

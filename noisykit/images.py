@@ -140,7 +140,7 @@ class FolderImages:
     def to(self, device): return replace(self, device=device)
     def subset(self, index): return replace(self, paths=[self.paths[int(i)] for i in index])
     def take(self, index): # a few pictures, decoded and kept
-        x, = (x.contiguous() for x, in self._load([torch.as_tensor(np.array(index))], None))
+        x = torch.cat([x.contiguous() for x, in self._load(list(torch.as_tensor(np.array(index)).split(64)), None)])
         return TensorImages(x.to(self.device), self.mean, self.std, pad=self.size//8, flip=True, augment=self.augment)
 
     def batches(self, batches, key=None, strong=None):

@@ -236,6 +236,8 @@ def _check_meaning(c, given):
     if 'study' in given and c['dataset'] not in STUDIES[c['study']]:
         raise ValueError(f"study {c['study']!r} has no settings for data set {c['dataset']!r}; it has some for {', '.join(STUDIES[c['study']])}")
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
+    if 'meta_level' in given and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
+    if (c['study'] or '').startswith('fsr_tail') and not c['data_dir'] and not (c['data_options'] or {}).get('imbalance'): raise ValueError(f"study {c['study']!r} is for long tails: set data option imbalance, or data_dir to long-tailed files")
     if c['noise'] == 'none' and given.get('noise_rate'):
         raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
     for k in ('momentum', 'nesterov'):
@@ -266,15 +268,16 @@ def _git_commit():
 
 # %% ../nbs/08_run.ipynb #def-load-c-config
 def load(c:Config, device=None, # None: that of the configuration
-         quiet=True):
+         quiet=True, check='all' # as of `load_dataset`
+        ):
     "The data of a configuration: load, add noise, split"
-    source, noise = noisy(c, quiet)
+    source, noise = noisy(c, quiet, check)
     probe = read_probe(c.probe_file, source) if c.probe_file else None
     return split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe)
 
-def noisy(c:Config, quiet=True)->tuple: # (Source, NoisyLabels)
+def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
-    source = load_dataset(c.dataset, c.data_dir, **(c.data_options or {}))
+    source = load_dataset(c.dataset, c.data_dir, check=check, **(c.data_options or {}))
     C, options = len(source.classes), dict(c.noise_options or {})
     if options.get('map') == 'superclass' or c.noise == 'hierarchical': options.setdefault('superclass', source.superclass)
     if options.get('rules'): options.setdefault('classes', source.classes)
@@ -380,7 +383,7 @@ def _one_of_many(c, quiet):
         with shown_as_sentence(ValueError, OSError):
             if rank() == 0: held.enter_context(locked(c.run_dir, 'workers', 60))
             c, run = here(c), Run(c.run_dir)
-            data = load(c)
+            data = load(c, check='none') # the launcher has looked
             net = _start(c, data)
         train(c, data, net, run, quiet)
 
@@ -401,11 +404,13 @@ def shown_as_sentence(*kinds):
 
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
-    sizes, parts = dict(batch=len(data.index)//math.ceil(len(data.index)/c.batch_size)), create_options(c.method, c.options) # the smallest there will be
+    sizes, parts = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, create_options(c.method, c.options) # the smallest there will be
     for cls, options in parts: cls.fits(options, data)
-    if parts[0][0].needs_probe: sizes['probe batch'] = min(len(data.probe_labels), c.probe_batch or c.batch_size)
+    (cls, own), *_ = parts
+    if cls.needs_probe: sizes['a probe batch' if cls.halves == 1 else 'half of a probe batch'] = min(len(data.probe_labels), c.probe_batch or c.batch_size)//cls.halves
+    if hasattr(own, 'queue_batch'): sizes['a queue batch'] = own.queue_batch
     for what, n in sizes.items():
-        if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: a {what} has {n}")
+        if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: {what} has {n}")
     n = min(sizes.values())//(1 if c.batch_norm == 'synced' else c.nproc)
     with numerics(c.precision), torch.random.fork_rng([c.device] if c.device.startswith('cuda') else []):
         x = next(data.source.train.take(np.arange(n)).to(c.device).batches([torch.arange(n)]))
@@ -462,5 +467,5 @@ def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
         return lambda rows: images.take(rows).pixels, run.data['classes']
     foreign = (run.all_labels.true < 0) & (run.all_labels.given >= 0) # open-set noise changes images
     c = run.config
-    source = noisy(Config(**c))[0] if foreign.any() else load_dataset(c['dataset'], c['data_dir'], **(c['data_options'] or {}))
+    source = noisy(Config(**c))[0] if foreign.any() else load_dataset(c['dataset'], c['data_dir'], check='none', **(c['data_options'] or {}))
     return lambda rows: shown(source.train.take(run.labels['index'].to_numpy()[rows])), run.data['classes']

@@ -79,7 +79,7 @@ def test_a_restart_follows_the_steps(tmp_path):
     assert low < 0.02*0.05 and last < 0.01*0.05 < high
 
 @pytest.mark.parametrize("settings, said", [
-    (dict(method="mlc", probe_size=1), "probe_size must be at least 2"), (dict(method="mlc", options=dict(meta_steps=0)), "meta_steps is 0; a whole number of at least 1"),
+    (dict(method="mlc", probe_size=1), "half of a probe batch has 0"), (dict(method="ce", meta_level="last"), "does not look ahead"), (dict(method="ce", study="fsr_tail", dataset="cifar10", data_options=None), "is for long tails"), (dict(method="mlc", options=dict(meta_steps=0)), "meta_steps is 0; a whole number of at least 1"),
     (dict(method="ieg", probe_size=0), "needs a probe"), (dict(method="ieg", options=dict(strong="auto")), "unknown ieg option strong"),
     (dict(method="fsr", options=dict(queue_batch=9)), "at least the number of classes, 10; got 2000 and 9"), (dict(method="fsr", options=dict(after=2)), "no sample would be weighed"),
     (dict(method="l2r", meta_level="first"), "unknown meta_level 'first'; known: all, last"), (dict(method="ce", schedule=dict(first=1, longer=0.5, lower=1)), "longer: a factor of at least 1")])

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ..checks import check_name
 from ..images import FolderImages, TensorImages, torch_stream
-from ..metagrad import is_warm, weigh
+from ..metagrad import fixed_rate, is_warm, weigh
 from ..mixing import logit_norm, mixup
 from ..networks import features
 from ..processes import part
@@ -36,6 +36,7 @@ def lowest(scores:np.ndarray, # [N], nan for a sample that has none yet
 @method('fsr')
 class FSR(Method):
     "Weights from training samples that stand in for clean ones (Zhang & Pfister, ICCV 2021)"
+    looks_ahead = True
     @dataclass
     class Options:
         weighting:str = 'clamp' # or 'shift', for long tails
@@ -45,7 +46,7 @@ class FSR(Method):
         mixup:bool = True # mix the pictures of a batch
         pseudo_loss:float = 2. # factor of the loss against the network's earlier predictions
         smoothing:float = 0. # of the queue's labels
-        meta_lr:float|None = .1 # of the look-ahead step; None: the optimizer's own
+        meta_lr:float|None = None # of the look-ahead step; None: 0.1 with SGD (the published code), with Adam the optimizer's own
         def __post_init__(self):
             check_name('weighting', self.weighting, ('clamp', 'shift'))
             for k, low, high in (('after', 0, None), ('queue', 1, None), ('queue_batch', 1, None), ('pseudo_loss', 0, None), ('smoothing', 0, 1)):
@@ -76,8 +77,7 @@ class FSR(Method):
 
     def fill(self, rows):
         "The queue from positions in the training set"
-        t, self.rows = self.trainer, rows
-        self.pictures = t.images.take(t.index[torch.from_numpy(rows)].numpy())
+        self.rows, self.pictures = rows, None
         first = np.flatnonzero(np.diff(self.labels[rows], prepend=-1))
         self.classes = [torch.from_numpy(p) for p in np.split(np.arange(len(rows)), first[1:])] # positions in the queue of each class
 
@@ -86,7 +86,9 @@ class FSR(Method):
         t, n = self.trainer, self.options.queue_batch
         random = torch_stream(t.seed, f'fsr {t.steps}')
         many = [n//len(self.classes) + (k < n % len(self.classes)) for k in range(len(self.classes))]
-        i = part(torch.cat([p[torch.randint(len(p), (m,), generator=random)] for p, m in zip(self.classes, many)]))
+        if self.pictures is None: self.pictures = t.images.take(t.index[torch.from_numpy(self.rows)].numpy()) # decoded once an epoch
+        i = torch.cat([p[torch.randint(len(p), (m,), generator=random)] for p, m in zip(self.classes, many)])
+        i = part(i[torch.randperm(n, generator=random)]) # each process sees all classes
         y = torch.from_numpy(self.labels[self.rows])[i].to(t.device)
         if s := self.options.smoothing: C = t.net.fc.out_features; y = (1 - s)*F.one_hot(y, C) + s/C
         return Batch(i, next(self.pictures.batches([i], key=(t.seed, f'fsr {t.steps}'))), y, t.done + 1, n)
@@ -106,7 +108,7 @@ class FSR(Method):
         "Weights [B] and meta-margins [B]"
         eps = torch.full_like(before, 1/batch.size).requires_grad_()
         def inner(f, eps): return (eps*F.cross_entropy(f(x), y, reduction='none')).sum()
-        m = self.trainer.look_ahead(inner, [eps], self.draw(), lr=self.options.meta_lr, known={x: h})
+        m = self.trainer.look_ahead(inner, [eps], self.draw(), lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known={x: h})
         with torch.no_grad(): after = F.cross_entropy(m.f(batch.x), batch.y, reduction='none')
         return weigh(-m.grads[0], self.options.weighting), before - after
 
@@ -119,7 +121,8 @@ class FSR(Method):
         return self.options.pseudo_loss*batch.mean(F.cross_entropy(logits, logit_norm(z).softmax(1), reduction='none'))
 
     def end_epoch(self, epoch):
-        score, seen = (self.memory[k].gather().cpu().numpy() for k in ('score', 'seen'))
+        kept = self.state_dict()
+        score, seen = (kept[k].cpu().numpy() for k in ('score', 'seen'))
         self.fill(lowest(np.where(seen > 0, score, np.nan), self.labels, self.options.queue))
 
     def metrics(self):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..checks import check_name
 from ..images import STRONG, FolderImages, TensorImages, torch_stream
-from ..metagrad import is_warm, weigh
+from ..metagrad import fixed_rate, is_warm, weigh
 from ..mixing import logit_norm, mixup, sharpen
 from ..networks import features
 from ..processes import part, whole
@@ -23,13 +23,13 @@ from ..training import Method, Step, method
 @method('ieg')
 class IEG(Method):
     "Given or pseudo labels, weights, mixing and consistency (Zhang et al., CVPR 2020)"
-    needs_probe = True
+    needs_probe = looks_ahead = True
     @dataclass
     class Options:
         strong:str = 'autoaugment' # what makes the second view, or 'randaugment'
         ce_factor:float = 5. # p, of the mixed samples' loss
         consistency_factor:float = 20. # k
-        meta_lr:float|None = .1 # of the look-ahead step; None: the optimizer's own
+        meta_lr:float|None = None # of the look-ahead step; None: 0.1 with SGD (the published code), with Adam the optimizer's own
         def __post_init__(self):
             check_name('ieg option strong:', self.strong, STRONG)
             for k in ('ce_factor', 'consistency_factor'):
@@ -63,7 +63,7 @@ class IEG(Method):
     def choose(self, batch, between, w, lam, probe, known):
         "Weights [B] and label choices [B] in {0, 1}"
         def inner(f, w, lam): return (w*F.cross_entropy(f(batch.x), between(lam), reduction='none')).sum()
-        dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=self.options.meta_lr, known=known).grads
+        dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known=known).grads
         return weigh(-dw), (dlam < 0).to(dlam)
 
     def mixed(self, batch, g, probe):
@@ -73,6 +73,6 @@ class IEG(Method):
         drawn = part(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
         groups = [(whole(probe.x)[drawn], whole(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.strong, g)]
         x, target = (torch.cat(t) for t in zip(*mixup(groups, random)))
-        logits = torch.cat([logit_norm(part) for part in t.net(x).split(n)])
+        logits = torch.cat([logit_norm(chunk) for chunk in t.net(x).split(n)])
         loss = F.cross_entropy(logits, target, reduction='none')
         return batch.mean(loss[:n]) + self.options.ce_factor*batch.mean(loss[n:])/2

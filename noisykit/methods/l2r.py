@@ -20,7 +20,7 @@ from ..training import Method, Step, method
 @method('l2r')
 class L2R(Method):
     "Online reweighting by the gradient of the probe's loss (Ren et al., ICML 2018, algorithm 1)"
-    needs_probe = True
+    needs_probe = looks_ahead = True
     @dataclass
     class Options:
         weighting:str = 'clamp' # 'clamp' (the paper), 'sigmoid' (the ISIC2019 study) or 'shift' (FSR, for long tails)

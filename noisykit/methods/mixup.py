@@ -31,7 +31,7 @@ def mix(beta:torch.Tensor, # [B] in 0..1, share of the label
 @method('mixup_hard')
 class MixupHard(Method):
     "Targets between the given label and the predicted class, the share learned from a clean probe (ISIC2019 study)"
-    needs_probe, soft = True, False
+    needs_probe, looks_ahead, soft = True, True, False
     @dataclass
     class Options:
         scale:float|str = 1. # factor above 0 on the gradient inside the sigmoid, or 'std'

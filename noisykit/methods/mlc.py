@@ -42,13 +42,13 @@ def discount(v:list, S:list, g:list # gradients of the probe's loss after and be
             )->Tensor:
     "How much of the meta-gradient of earlier steps is left after one more (Zheng et al., equation 6)"
     dot = lambda a, b: sum((x*y).sum() for x, y in zip(a, b))
-    return dot([(1 - s)*x for s, x in zip(S, v)], g)/dot(g, g).clamp(min=1e-30)
+    return dot([(1 - torch.as_tensor(s, dtype=x.dtype)).clamp(min=0)*x for s, x in zip(S, v)], g)/dot(g, g).clamp(min=1e-30)
 
 # %% ../../nbs/06i_methods.mlc.ipynb #method-mlc
 @method('mlc')
 class MLC(Method):
     "Labels from a network that a clean probe teaches (Zheng et al., AAAI 2021)"
-    needs_probe = True
+    needs_probe, looks_ahead, halves = True, True, 2
     @dataclass
     class Options:
         meta_lr:float = 3e-4 # of the label-correction network's Adam
@@ -58,10 +58,6 @@ class MLC(Method):
         def __post_init__(self):
             if not 0 < self.meta_lr < float('inf'): raise ValueError(f"mlc option meta_lr is {self.meta_lr!r}; a number above 0")
             if self.meta_steps < 1: raise ValueError(f"mlc option meta_steps is {self.meta_steps}; a whole number of at least 1")
-
-    @classmethod
-    def fits(cls, options, data):
-        if len(data.probe_labels) == 1: raise ValueError("method 'mlc' cuts the probe in two: probe_size must be at least 2")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
@@ -79,21 +75,21 @@ class MLC(Method):
         def corrected(*alpha): return functional_call(self.net, dict(zip(self.names, alpha)), (h, y))
         def inner(f, *alpha): return self.loss(f(batch.x), corrected(*alpha), f(clean.x), clean.y)/(batch.size + clean.size)
         with torch.no_grad(): target = corrected(*self.alpha)
-        loss = self.loss(logits, target, t.net(clean.x), clean.y)/(batch.size + clean.size)
+        said, h_clean = features(t.net, clean.x)
+        loss = self.loss(logits, target, said, clean.y)/(batch.size + clean.size)
         theta = {k: p for k, p, _ in moved(t.net, t.opt)}
         for p, g in zip(theta.values(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)): p.grad = g
-        self.learn(inner, judge, theta)
+        self.learn(inner, judge, theta, {batch.x: h, clean.x: h_clean.detach()})
         return Step(loss.detach(), logits, targets=target)
 
     def loss(self, logits, target, clean, y): return F.cross_entropy(logits, target, reduction='sum') + F.cross_entropy(clean, y, reduction='sum')
 
-    def learn(self, inner, judge, theta):
+    def learn(self, inner, judge, theta, known):
         "One step's meta-gradient into the memory; every K-th time a step of the label-correction network"
         t = self.trainer
-        if t.meta_level == 'last': theta, g = {k: p for k, p in theta.items() if k.startswith('fc.')}, None
-        else: g = total([p.grad for p in theta.values()])
+        if t.meta_level == 'last': theta = {k: p for k, p in theta.items() if k.startswith('fc.')}
         before = total(inner_grad(t.net, lambda f: F.cross_entropy(f(judge.x), judge.y, reduction='sum')/judge.size, (), theta))
-        m = t.look_ahead(inner, self.alpha, judge, g)
+        m = t.look_ahead(inner, self.alpha, judge, total([p.grad for p in theta.values()]), known=known)
         gamma = discount(m.v, m.S, before)
         self.memory = [gamma*old + new for old, new in zip(self.memory, total(m.grads))]
         if (t.steps + 1) % self.options.meta_steps: return
