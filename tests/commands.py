@@ -52,7 +52,7 @@ def small(command):
 def smaller(given):
     "What 240 images, 36 files and 288 texts need beside `SMALL`: words"
     method, data, p, y = given["method"].split("+")[0], given.get("dataset"), {}, {}
-    if method in ("mlc", "ieg") or given.get("study") in ("mlc", "ieg"): p["probe_size"] = 28 if data == "clothing1m" else 20
+    if method in ("mlc", "ieg") or given.get("study") in ("mlc", "ieg"): p["probe_size"] = dict(clothing1m=28, webvision=12).get(data, 20)
     if method == "fsr": y["options"] = dict(after=1, queue=200, queue_batch=100)
     if "imbalance" in (given.get("data_options") or {}): y["data_options"] = dict(imbalance=3 if data == "cifar100" else 10)
     if data in FILES_SMALL:
