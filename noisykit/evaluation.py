@@ -13,11 +13,10 @@ import pandas as pd
 import torch
 
 from .datasets import load_dataset
-from .methods.mo import MO
 from .networks import create_network
 from .record import Run
 from .run import _check_device, numerics
-from .training import create_options, evaluate, predict
+from .training import evaluate, expanded, known_methods, predict
 
 # %% ../nbs/08c_evaluate.ipynb #def-read-checkpoint
 def read_checkpoint(run:Run)->dict: # epoch, net, parts (a state for the method and each add-on), middle ...
@@ -33,10 +32,11 @@ def saved_networks(run:Run, state:dict, # of `read_checkpoint`
                   )->dict: # name -> network on the CPU: '' and, with the add-on mo, 'ema'
     "The networks of a run as they were saved; ValueError if they do not fit the data"
     c = run.config
+    known_methods() # compositions have names of their own
     net = create_network(c['model'], len(run.data['classes']), channels, run.folder/'checkpoint.pt')
     networks = {'': net}
-    for (cls, _), own in zip(create_options(c['method'], c['options']), state['parts']):
-        if issubclass(cls, MO): networks['ema'] = copy.deepcopy(net); networks['ema'].load_state_dict(own)
+    for name, own in zip(expanded(c['method']), state['parts']):
+        if name == 'mo': networks['ema'] = copy.deepcopy(net); networks['ema'].load_state_dict(own)
     return networks
 
 # %% ../nbs/08c_evaluate.ipynb #def-evaluate-run

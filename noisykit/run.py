@@ -321,7 +321,7 @@ def with_pseudo_run(c:Config, data, quiet=True)->Config:
     folder, classes = c.options['pseudo_run'], list(data.source.classes)
     if folder is None:
         if (data.noise.true < 0).any(): raise ValueError(f"the noise has put foreign pictures among the training samples, so no network can be trained on their true labels: name a run for method {c.method!r} in option pseudo_run")
-        other = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir', 'study', 'noise_rate', 'noise_file', 'noise_options', 'options')
+        other = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir', 'study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level')
         other += () if c.optimizer == 'sgd' else ('momentum', 'nesterov')
         settings = {k: v for k, v in asdict(c).items() if k not in other} | dict(method='ce', noise='none', keep_probs=False)
         folder = str(clean_run(c, settings, c.method, quiet).folder)

@@ -97,3 +97,8 @@ def test_published_settings(settings, values):
     c, presets = resolve(**settings, device="cpu")
     assert all(getattr(c, k) == v and k in presets for k, v in values.items())
     if c.study == "fsr_tail": assert c.options["weighting"] == "shift" and c.options["after"] == 160 and c.options["queue"] == 3000
+
+def test_an_upper_bound_at_any_level(tmp_path):
+    "Its clean network does not look ahead, whatever the run itself is told"
+    run = train(tmp_path/"run", method="upper_bound", meta_level="last", epochs=1)
+    assert run.config["meta_level"] == "last" and run.has("weight")
