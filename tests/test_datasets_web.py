@@ -75,10 +75,10 @@ def test_record_of_a_clean_probe(web):
 
 def test_a_large_probe_stays_in_files(shop):
     s = load_dataset("clothing1m", shop, image_size=16, workers=0)
-    s.clean = s.clean.subset(np.arange(2100) % 42)
-    s.clean_labels = s.clean_labels[np.arange(2100) % 42]
-    data = split(s, make_noise(s.labels, 14), probe_size=2100)
-    assert isinstance(data.probe, FolderImages) and data.probe.workers == 0 and len(data.probe) == len(data.probe_labels) == 2100
+    s.clean = s.clean.subset(np.arange(10_500) % 42)
+    s.clean_labels = s.clean_labels[np.arange(10_500) % 42]
+    data = split(s, make_noise(s.labels, 14), probe_size=10_500)
+    assert isinstance(data.probe, FolderImages) and data.probe.workers == 0 and len(data.probe) == len(data.probe_labels) == 10_500
     x, = data.probe.batches([torch.tensor([0, 42])], key=(0, "probe 3"))
     assert x.shape == (2, 3, 16, 16) and (x[0] != x[1]).any() # one picture, two places, two draws
 
