@@ -119,7 +119,7 @@ def test_a_signal_to_the_whole_group(tmp_path):
     (tmp_path/"run.yaml").write_text(yaml.safe_dump(kw))
     words = [sys.executable, "-m", "noisykit", str(tmp_path/"run.yaml")]
     p = subprocess.Popen(words, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    until(lambda: epochs_done(tmp_path/"run") >= 1, p, "an epoch")
+    until(lambda: (tmp_path/"run/checkpoint.pt").is_file(), p, "a checkpoint") # of the first epoch
     time.sleep(.5)
     os.killpg(p.pid, signal.SIGTERM)
     said = p.communicate(timeout=60)[0]
