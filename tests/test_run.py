@@ -152,7 +152,7 @@ IN_PROCESS = {
     "run folder is a file": (dict(run_dir="{tmp}/short.npy"), "short.npy is a file; a run needs a folder"),
     "run folder of something else": (dict(run_dir="{tmp}/foreign"), "holds files of something else"),
     "run folder with a broken configuration": (dict(run_dir="{tmp}/broken"), "cannot be read as a run's configuration"),
-    "network too deep for the pictures": (dict(model="resnet18", batch_size=1), "cannot train on 1 pictures of shape (1, 8, 8)"),
+    "network too deep for the pictures": (dict(model="resnet18", batch_size=1), "cannot train on 1 samples of shape (1, 8, 8)"),
     "empty noise file": (dict(noise=None, noise_rate=None, noise_file="{tmp}/empty.csv"), "empty.csv cannot be read as csv"),
     "noise file with a gap": (dict(noise=None, noise_rate=None, noise_file="{tmp}/gap.csv"), "gap.csv: label nan of sample 7 is no whole number"),
     "rate": (dict(noise_rate=1.01), "noise_rate must be a number from 0 to 1; got 1.01"),
