@@ -252,7 +252,7 @@ class Trainer:
              )->Batch:
         "A batch of the clean probe: all of it, or as much as a step may see at random"
         n, most, key = len(self.data.probe), self.probe_batch or self.batch_size, f'probe {self.steps}'
-        i = torch.arange(n) if n <= most and half is None and world() == 1 else torch.randperm(n, generator=torch_stream(self.seed, key))[:most]
+        i = torch.arange(n) if n <= most and half is None else torch.randperm(n, generator=torch_stream(self.seed, key))[:most]
         if half is not None: i = i.tensor_split(2)[half]
         mine = part(i)
         return Batch(mine, next(self.data.probe.batches([mine], key=(self.seed, key))), self.data.probe_labels[mine], self.done + 1, len(i))
