@@ -34,4 +34,4 @@ class SLN(Method):
         "Targets for the loss, noise included"
         if batch.corrected: return batch.y
         z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.seed, f'sln {self.trainer.steps}'))
-        return batch.targets(C) + self.options.sigma*part(z).to(batch.x.device)
+        return batch.targets(C) + self.options.sigma*part(z).to(batch.y.device)
