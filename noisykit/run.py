@@ -236,7 +236,7 @@ def _check_meaning(c, given):
     if 'study' in given and c['dataset'] not in STUDIES[c['study']]:
         raise ValueError(f"study {c['study']!r} has no settings for data set {c['dataset']!r}; it has some for {', '.join(STUDIES[c['study']])}")
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
-    if 'meta_level' in given and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
+    if given.get('meta_level') == 'last' and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
     if (c['study'] or '').startswith('fsr_tail') and not c['data_dir'] and not (c['data_options'] or {}).get('imbalance'): raise ValueError(f"study {c['study']!r} is for long tails: set data option imbalance, or data_dir to long-tailed files")
     if c['noise'] == 'none' and given.get('noise_rate'):
         raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
