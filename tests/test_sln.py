@@ -166,7 +166,7 @@ def test_human_labels(tmp_path):
 # ---- settings
 
 def test_a_config_can_be_given_again(whole):
-    assert resolve(**whole.config)[0].options == whole.config["options"] == dict(sigma=0.5, ema_decay=0.9, lc_after=1, lc_soft=False, lc_augment=False, lc_chain=False)
+    assert resolve(**whole.config)[0].options == whole.config["options"] == dict(sigma=0.5, ema_decay=0.9, ema_ramp=False, lc_after=1, lc_soft=False, lc_augment=False, lc_chain=False)
 
 def test_targets_of_all_epochs(whole):
     assert (whole.samples("target")[0] == -1).all() and np.isnan(whole.samples("target_prob")[0]).all() and np.array_equal(whole.samples("target")[1], whole.samples("target", 2))
