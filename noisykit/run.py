@@ -404,11 +404,10 @@ def shown_as_sentence(*kinds):
 
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
-    sizes, parts = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, create_options(c.method, c.options) # the smallest there will be
+    sizes, probe = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, min(len(data.probe_labels), c.probe_batch or c.batch_size) # the smallest there will be
+    parts = create_options(c.method, c.options)
     for cls, options in parts: cls.fits(options, data)
-    (cls, own), *_ = parts
-    if cls.needs_probe: sizes['a probe batch' if cls.halves == 1 else 'half of a probe batch'] = min(len(data.probe_labels), c.probe_batch or c.batch_size)//cls.halves
-    if hasattr(own, 'queue_batch'): sizes['a queue batch'] = own.queue_batch
+    sizes |= parts[0][0].batches(parts[0][1], probe)
     for what, n in sizes.items():
         if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: {what} has {n}")
     n = min(sizes.values())//(1 if c.batch_norm == 'synced' else c.nproc)

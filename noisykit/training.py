@@ -68,7 +68,6 @@ class Method:
     "Base of all methods; `options` is an instance of the class's own `Options`"
     needs_probe = False # True: a run without a probe is refused
     uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
-    halves = 1 # 2: a step cuts its probe batch in two
     looks_ahead = False # True: by a meta step, so that `engine` and `meta_level` mean something
     strong = None # 'autoaugment' or 'randaugment': batches come with a second view
     @dataclass
@@ -84,6 +83,11 @@ class Method:
     def load_state_dict(self, state:dict): "Undo `state_dict`"
     @classmethod
     def check(cls, options, epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
+    @classmethod
+    def batches(cls, options, probe:int # samples of a probe batch, 0 without a probe
+               )->dict: # name -> samples
+        "The batches beside the training batch that a step shares out over processes"
+        return {'a probe batch': probe} if cls.needs_probe else {}
     @classmethod
     def fits(cls, options, data:Data): "ValueError in one sentence if they do not fit the data; called before training"
 

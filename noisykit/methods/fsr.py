@@ -59,6 +59,9 @@ class FSR(Method):
         if cls.equal(options, epochs) >= epochs: raise ValueError(f"fsr option after is {options.after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: no sample would be weighed")
 
     @classmethod
+    def batches(cls, options, probe): return {'a queue batch': options.queue_batch}
+
+    @classmethod
     def fits(cls, options, data):
         C = len(np.unique(data.noise.given))
         if min(options.queue, options.queue_batch) < C: raise ValueError(f"fsr options queue and queue_batch must be at least the number of classes, {C}; got {options.queue} and {options.queue_batch}")

@@ -62,8 +62,8 @@ class MixupHard(Method):
         "What is mixed: labels [B, C] and predictions [B, C]"
         C, p = logits.shape[1], logits.softmax(1)
         said = p if self.soft else F.one_hot(p.argmax(1), C).to(p)
-        if batch.y.is_floating_point(): return batch.y, said # corrected by an add-on
-        return (self.memory['label'][batch.rows] if self.soft else F.one_hot(batch.y, C)).to(p), said
+        own = self.soft and not batch.y.is_floating_point() # else corrected by an add-on
+        return (self.memory['label'][batch.rows] if own else batch.targets(C)).to(p), said
 
     def learn(self, batch, label, said):
         "The samples' coefficients"

@@ -48,7 +48,7 @@ def discount(v:list, S:list, g:list # gradients of the probe's loss after and be
 @method('mlc')
 class MLC(Method):
     "Labels from a network that a clean probe teaches (Zheng et al., AAAI 2021)"
-    needs_probe, looks_ahead, halves = True, True, 2
+    needs_probe = looks_ahead = True
     @dataclass
     class Options:
         meta_lr:float = 3e-4 # of the label-correction network's Adam
@@ -58,6 +58,9 @@ class MLC(Method):
         def __post_init__(self):
             if not 0 < self.meta_lr < float('inf'): raise ValueError(f"mlc option meta_lr is {self.meta_lr!r}; a number above 0")
             if self.meta_steps < 1: raise ValueError(f"mlc option meta_steps is {self.meta_steps}; a whole number of at least 1")
+
+    @classmethod
+    def batches(cls, options, probe): return {'half of a probe batch': probe//2}
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
