@@ -11,11 +11,10 @@ from torch import nn
 
 from conftest import papermill, tree
 from noisykit.checks import sentence
-from noisykit.detection.detectors import common_labels, detect, detect_all, known_detectors, open_runs, suggest, write_scores
+from noisykit.detection.detectors import common_labels, detect, detect_all, open_runs, suggest, write_scores
 from noisykit.detection.measures import measure, with_intervals
 from noisykit.noise import make_noise
 from noisykit.record import EpochRecord, Run, write_samples
-from noisykit.run import run_method
 
 def constructed(folder, given, true=None, epochs=(), split=None, classes=10, threshold=None, **final):
     "A run folder with these labels, a dict of fields for each epoch, and fields of `final_valid`"

@@ -107,7 +107,7 @@ def suggest(runs:list)->np.ndarray: # int [N] classes, or -1
     rest = np.isnan(votes[:, 0])
     if rest[(labels.split == 'train').to_numpy()].any(): votes[rest] = over_runs(runs, lambda run: _votes(run, C))[rest]
     votes[np.isnan(votes)] = 0
-    own = (labels.given >= 0).to_numpy()
+    own = labels.given.between(0, C - 1).to_numpy()
     votes[own, labels.given[own]] = 0
     return np.where(votes.max(1) > 0, votes.argmax(1), -1)
 
