@@ -77,13 +77,13 @@ def _class_folders(folder):
     if len(classes) < 2: raise FileNotFoundError(f"data folder {folder} holds {len(classes)} class folders; two or more are needed")
     return classes
 
-def _from_folders(name, folder, image_size, workers, without=()):
+def _from_folders(name, data_dir, folder, image_size, workers, without=()):
     "train/ and test/, val/, or both, with a folder a class: test/ is the test set where there is one, and val/ then a further one"
     held = [folder/n for n in ('test', 'val') if (folder/n).is_dir()]
     if not (folder/'train').is_dir() or not held: raise FileNotFoundError(f"data folder {folder} must hold train/, and test/ or val/, with one sub-folder a class")
     classes, images = [c for c in _class_folders(folder/'train') if c not in without], _large(image_size, workers)
     train, test, *more = ((replace(images, paths=paths), y) for paths, y in (_scan(p, classes) for p in (folder/'train', *held)))
-    return Source(name, _titles(classes), *train, *test, root=folder, checked=False, tests=dict(zip(['val'], more)))
+    return Source(name, _titles(classes), *train, *test, root=data_dir, checked=False, tests=dict(zip(['val'], more)))
 
 # %% ../nbs/03c_more_datasets.ipynb #dataset-cub
 @dataset
@@ -91,7 +91,7 @@ def cub200(data_dir, image_size:int=224, workers:int|None=None):
     "5,994 + 5,794 pictures of birds, 200 species (Wah et al. 2011)"
     _check_sizes('cub200', image_size, workers)
     folder = _unpacked('cub200', data_dir, 'CUB_200_2011', 'CUB_200_2011/ as its archive has it, or train/ and test/ (or val/) with one sub-folder a class')
-    if (folder/'train').is_dir(): return _from_folders('cub200', folder, image_size, workers)
+    if (folder/'train').is_dir(): return _from_folders('cub200', data_dir, folder, image_size, workers)
     files, names, of, side = (_pairs(folder/f'{file}.txt', what) for file, what in (('images', 'a number and the path of an image'), ('classes', 'a number and the name of a class'),
                               ('image_class_labels', 'the numbers of an image and of its class'), ('train_test_split', 'the number of an image, and 1 for training or 0')))
     for file, given, known, what in (('image_class_labels', of, names, 'a class of classes.txt'), ('train_test_split', side, ('0', '1'), '0 or 1')):
@@ -99,7 +99,7 @@ def cub200(data_dir, image_size:int=224, workers:int|None=None):
         if bad: raise ValueError(f"{folder/file}.txt must give each image of images.txt {what}; {len(bad)} of {len(files)} have none, the first is image {bad[0]}")
     number, images = {c: k for k, c in enumerate(names)}, _large(image_size, workers)
     train, test = ((replace(images, paths=[f"{folder/'images'}/{files[i]}" for i in part]), np.array([number[of[i]] for i in part], int)) for part in ([i for i in files if side[i] == s] for s in '10'))
-    return Source('cub200', _titles(names.values()), *train, *test, root=folder, checked=False)
+    return Source('cub200', _titles(names.values()), *train, *test, root=data_dir, checked=False)
 
 # %% ../nbs/03c_more_datasets.ipynb #dataset-caltech
 @dataset
@@ -107,13 +107,13 @@ def caltech256(data_dir, image_size:int=224, workers:int|None=None, clutter:bool
     "29,780 pictures in 256 categories, with clutter 30,607 in 257; a fifth of each is the test set (Griffin et al. 2007)"
     _check_sizes('caltech256', image_size, workers)
     folder, without = _unpacked('caltech256', data_dir, '256_ObjectCategories', '256_ObjectCategories/ as its archive has it, or train/ and test/ (or val/) with one sub-folder a class'), () if clutter else ('257.clutter',)
-    if (folder/'train').is_dir(): return _from_folders('caltech256', folder, image_size, workers, without)
+    if (folder/'train').is_dir(): return _from_folders('caltech256', data_dir, folder, image_size, workers, without)
     classes = [c for c in _class_folders(folder) if c not in without]
     paths, y = _scan(folder, classes)
     own = np.array([Path(p).parent.parent == folder for p in paths]) # the archive holds some pictures a folder further down, which are not of the set
     paths, y = np.array(paths)[own], y[own]
     train, test = ((replace(_large(image_size, workers), paths=paths[part].tolist()), y[part]) for part in _hold_out(y, np.arange(len(y)), dict(enumerate(classes)), 'image'))
-    return Source('caltech256', _titles(classes), *train, *test, root=folder, checked=False)
+    return Source('caltech256', _titles(classes), *train, *test, root=data_dir, checked=False)
 
 # %% ../nbs/03c_more_datasets.ipynb #dataset-aum
 @dataset
@@ -128,4 +128,4 @@ def clothing100k(data_dir, image_size:int=224, workers:int|None=None):
 
 def _aum(name, data_dir, image_size, workers):
     _check_sizes(name, image_size, workers)
-    return _from_folders(name, _unpacked(name, data_dir, name, 'train/, and test/ or val/, with one sub-folder a class'), image_size, workers)
+    return _from_folders(name, data_dir, _unpacked(name, data_dir, name, 'train/, and test/ or val/, with one sub-folder a class'), image_size, workers)

@@ -9,6 +9,7 @@ from PIL import Image
 import layouts
 from noisykit.datasets import load_dataset
 from noisykit.images import FolderImages
+from noisykit.run import run_method, run_pictures
 
 SMALL = dict(image_size=32, workers=0)
 
@@ -71,8 +72,8 @@ def test_cub200(tmp_path):
     root = layouts.cub200(tmp_path)/"CUB_200_2011"
     s = load_dataset("cub200", tmp_path, **SMALL)
     files = [line.split()[1] for line in (root/"images.txt").read_text().splitlines()]
-    assert s.classes == [f"Black_Bird_{c}" for c in range(5)] and s.files == [f"images/{f}" for f in files[1::2]] == load_dataset("cub200", root, **SMALL).files
-    assert s.labels.tolist() == s.test_labels.tolist() == np.repeat(range(5), 3).tolist() and [int(f.split("/")[1][:3]) - 1 for f in s.files] == s.labels.tolist()
+    assert s.classes == [f"Black_Bird_{c}" for c in range(5)] and s.files == [f"CUB_200_2011/images/{f}" for f in files[1::2]] and load_dataset("cub200", root, **SMALL).files == [f"images/{f}" for f in files[1::2]]
+    assert s.labels.tolist() == s.test_labels.tolist() == np.repeat(range(5), 3).tolist() and [int(f.split("/")[2][:3]) - 1 for f in s.files] == s.labels.tolist()
     path = s.test.paths[4] # height 48: the shorter side
     w, h = Image.open(path).size
     resized = Image.open(path).resize((round(w*256/h), 256), Image.Resampling.BILINEAR)
@@ -139,3 +140,19 @@ def test_options_and_folder(tmp_path, name):
     with pytest.raises(FileNotFoundError): load_dataset(name, tmp_path)
     with pytest.raises(ValueError, match="image_size of at least 8"): load_dataset(name, tmp_path, image_size=4)
     with pytest.raises(ValueError, match="unknown option of data set"): load_dataset(name, tmp_path, split="official")
+
+
+@pytest.mark.parametrize("name, inner", [("cub200", "CUB_200_2011"), ("caltech256", "256_ObjectCategories")])
+def test_a_run_finds_its_pictures(tmp_path, name, inner):
+    getattr(layouts, name)(tmp_path/"data")
+    for k, folder in enumerate((tmp_path/"data", tmp_path/"data"/inner)): # the record names files below data_dir
+        run = run_method(method="ce", dataset=name, data_dir=folder, data_options=SMALL, model="cnn", epochs=1, batch_size=8, probe_size=0, noise="symmetric", noise_rate=.2, device="cpu", run_dir=tmp_path/str(k), quiet=True)
+        take, classes = run_pictures(run)
+        source = load_dataset(name, folder, **SMALL)
+        assert (take([3, 0]) == source.train.take([3, 0]).pixels).all() and classes == source.classes and run.labels.file.tolist() == source.files
+
+
+def test_a_run_measures_both_test_sets(tmp_path):
+    layouts.class_folders(tmp_path/"data", train=5, val=2, test=3)
+    run = run_method(method="ce", dataset="webvision50", data_dir=tmp_path/"data", data_options=SMALL, model="cnn", epochs=1, batch_size=8, probe_size=0, noise="none", device="cpu", run_dir=tmp_path/"run", quiet=True)
+    assert {"test_accuracy", "val_accuracy"} <= set(run.metrics) and not run.labels.flipped.any()
