@@ -10,7 +10,7 @@ from PIL import Image
 import layouts
 from noisykit.datasets import load_dataset
 from noisykit.images import FolderImages
-from noisykit.run import run_method, run_pictures
+from noisykit.run import resolve, run_method, run_pictures
 
 SMALL = dict(image_size=32, workers=0)
 
@@ -157,3 +157,16 @@ def test_a_run_measures_both_test_sets(tmp_path):
     layouts.class_folders(tmp_path/"data", train=5, val=2, test=3)
     run = run_method(method="ce", dataset="webvision50", data_dir=tmp_path/"data", data_options=SMALL, model="cnn", epochs=1, batch_size=8, probe_size=0, noise="none", device="cpu", run_dir=tmp_path/"run", quiet=True)
     assert {"test_accuracy", "val_accuracy"} <= set(run.metrics) and not run.labels.flipped.any()
+
+
+@pytest.mark.parametrize("given, expected", [
+    (dict(dataset="tinyimagenet"), dict(study="td", noise="symmetric", noise_rate=.2, model="resnet32-s2", weights="random", epochs=200, batch_size=128, schedule=dict(milestones=[100, 150], gamma=.1), dynamics="evaluation", keep_probs=10)),
+    (dict(dataset="cub200", noise_rate=.4), dict(study="td", noise_rate=.4, model="resnet34", weights="IMAGENET1K_V1", lr=.1, nesterov=True, weight_decay=1e-4, probe_size=0)),
+    (dict(dataset="caltech256", model="resnet50"), dict(weights="IMAGENET1K_V1")), (dict(dataset="caltech256", model="cnn"), dict(weights="random", epochs=200)),
+    (dict(dataset="caltech256", study="td_retrain"), dict(model="resnet34", epochs=300, batch_size=256, schedule=dict(milestones=[150], gamma=.1), keep_probs=False)),
+    (dict(dataset="webvision50"), dict(study="td", noise="none", noise_rate=0., model="resnet50", weights="random", epochs=200)),
+    (dict(dataset="clothing100k", study="td_retrain"), dict(noise="none", model="resnet50", epochs=300, batch_size=256, schedule=dict(milestones=[100, 200], gamma=.1))),
+])
+def test_presets_of_the_study(given, expected):
+    c = resolve(method="ce", device="cpu", **given)[0]
+    assert {k: getattr(c, k) for k in expected} == expected
