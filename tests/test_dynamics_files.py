@@ -107,7 +107,7 @@ def test_refused(run, files, broken, tmp_path):
     np.savez(broken/"training_dynamics.npz", td=td.transpose(0, 2, 1)[:, :4], labels=labels)
     assert "td must be [samples, epochs, channels]" in sentence(import_dynamics, broken, tmp_path/"new")
     assert "must be new" in sentence(import_dynamics, files, run.folder) and "already has" in sentence(export_dynamics, run, files)
-    assert "holds no run" in sentence(run_or_files, tmp_path, tmp_path/"new")
+    assert "holds no run" in sentence(run_or_files, run.folder.parent, tmp_path/"new")
     back = import_dynamics(files, tmp_path/"back")
     before = tree(back.folder)
     with pytest.raises(Refused, match="another configuration"): run_method(run_dir=str(back.folder), **SMALL)
