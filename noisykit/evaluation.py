@@ -54,6 +54,7 @@ def evaluate_run(folder, # of a run
     with numerics(c['precision']):
         networks, rows = saved_networks(run, state, source.train.shape[0]), []
         for test, (images, labels) in {'test': (source.test, source.test_labels), **source.tests}.items():
+            if not len(labels): continue
             for name, net in networks.items():
                 net.to(device, memory_format=torch.channels_last)
                 with torch.autocast(torch.device(device).type, torch.bfloat16) if c['precision'] == 'bfloat16' else nullcontext():
@@ -64,8 +65,9 @@ def evaluate_run(folder, # of a run
 
 def _check_same(run, source):
     "ValueError unless the record of `run` is of these data"
-    if list(source.classes) != run.data['classes']: raise ValueError(f"the data are not those of run {run.folder}: they have {len(source.classes)} classes, {source.classes[0]} ... {source.classes[-1]}, "
-                                                                     f"and the run {len(run.data['classes'])}, {run.data['classes'][0]} ... {run.data['classes'][-1]}")
+    theirs = run.data['classes'][:-1] if run.config.get('threshold') is not None else run.data['classes']
+    if list(source.classes) != theirs: raise ValueError(f"the data are not those of run {run.folder}: they have {len(source.classes)} classes, {source.classes[0]} ... {source.classes[-1]}, "
+                                                                     f"and the run {len(theirs)}, {theirs[0]} ... {theirs[-1]}")
     true = run.all_labels.true.to_numpy()
     if len(true) != len(source.labels): raise ValueError(f"the data are not those of run {run.folder}: {len(source.labels)} training samples, and the run's record has {len(true)}")
     other = ((true >= 0) & (true != source.labels)).sum()

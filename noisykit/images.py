@@ -132,6 +132,7 @@ class FolderImages:
     scale:tuple=(.5, 1.) # augmentation: crops of so much of the area, from, to
     rotation:float=0. # augmentation: turned by up to so many degrees either way, black where nothing was
     inner:float|None=None # 7/8: pictures become a crop of 7/8 of both sides (in the middle; anywhere for training) instead, as `Resize((256, 256))` and a crop to 224
+    centre:float=1. # test pictures: the square in the middle, of so much of the shorter side; 7/8 as `Resize(256)` and `CenterCrop(224)`
     draft:bool=True # a JPEG of which a smaller version is enough is decoded smaller
 
     def __len__(self): return len(self.paths)
@@ -174,7 +175,7 @@ class _Decoded(torch.utils.data.Dataset):
         o, rng = self.images, self.key and stream(self.key[0], f'augment {self.key[1]} {i}')
         with opened(o.paths[i]) as picture:
             if o.inner: how = inner_view(rng, *picture.size, o.inner)
-            else: how = random_view(rng, *picture.size, o.scale, o.rotation) if rng else (middle(*picture.size),)
+            else: how = random_view(rng, *picture.size, o.scale, o.rotation) if rng else (middle(*picture.size, o.centre),)
             first = view(picture, o.size, *how, draft=o.draft)
         return [torch.from_numpy(np.array(p)) for p in ((first, self.stronger.drawn(first, i)) if self.stronger else (first,))]
 
@@ -183,9 +184,9 @@ def _stay(_):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30)) # seconds, then the end all the same
 
-def middle(width:int, height:int)->tuple: # (left, top, right, bottom)
-    "The square in the middle"
-    n = min(width, height)
+def middle(width:int, height:int, share:float=1.)->tuple: # (left, top, right, bottom)
+    "The square in the middle, of so much of the shorter side"
+    n = share*min(width, height)
     x, y = (width - n)/2, (height - n)/2
     return x, y, x + n, y + n
 

@@ -27,7 +27,7 @@ from filelock import FileLock
 import noisykit
 from .batchnorm import KINDS, train_mode
 from .checks import check_name, check_type
-from .datasets import DATASETS, check_data_options, home, load_dataset, load_images, read_probe, replace_images, split
+from .datasets import DATASETS, check_data_options, cleanest, home, load_dataset, load_images, read_probe, read_scores, replace_images, split, with_threshold
 from .images import FolderImages, torch_stream
 from .metagrad import ENGINES, LEVELS, at
 from .networks import create_network
@@ -54,6 +54,10 @@ class Config:
     probe_file:str|None = None # or a list of them: a file name (or row number, where images are no files) a line
     probe_batch:int|None = None # of them that a step sees, at most; None: batch_size
     val_share:float|None = None # share of the rest kept as noisy validation split
+    val_fold:int = 0 # which of the 1/val_share such parts that exclude each other
+    threshold:int|None = None # 0 or 1: AUM's threshold samples of the one set or the other get a class of their own
+    scores_file:str|None = None # csv with columns index and score, as detectors leave it in a run's scores/; with remove_ratio
+    remove_ratio:float|None = None # the share of the training samples, those with the highest scores, that is not trained on
     model:str|None = None # a network's name
     weights:str|None = None # to start from: 'random', a file, or torchvision's name for its own
     epochs:int|None = None
@@ -75,14 +79,15 @@ class Config:
     restarts:int = 3 # with several processes: how often they are started again after one died
     run_dir:str|None = None # None: runs/<method>-<dataset>-<noise><rate>-s<seed>
     resume:bool = True # go on from where it was cut off; False: refuse a folder that holds this run
-    keep_probs:bool = False # all class probabilities of each sample go into the record
+    keep_probs:bool|int|None = None # class probabilities of each sample go into the record: all (True), or the so many largest
+    dynamics:str|None = None # what the record holds of each sample and epoch: what the training pass said ('training'), or a further pass in evaluation mode; None: the method's own
     options:dict|None = None # the method's and its add-ons' own
 
 # %% ../nbs/08_run.ipynb #presets
 CIFARS = ('cifar10', 'cifar100')
 PRESETS = [
     (dict(), dict(noise='symmetric', noise_rate=.4, probe_size=100, val_share=0., model='cnn', epochs=30, batch_size=64, optimizer='sgd',
-                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random', meta_level='all'), 'default'),
+                  lr=.05, momentum=.9, nesterov=False, weight_decay=5e-4, schedule='cosine', grad_clip=0., weights='random', meta_level='all', keep_probs=False), 'default'),
     *((dict(dataset=d), dict(study='l2r'), 'default') for d in CIFARS),
     *((dict(method='sln', dataset=d), dict(study='sln'), "the method's own paper") for d in (*CIFARS, 'animal10n')),
     *((dict(method=m, dataset=d), dict(study=m), "the method's own paper") for m, other in (('mlc', 'clothing1m'), ('ieg', 'webvision'), ('fsr', 'webvision')) for d in (*CIFARS, other)),
@@ -91,7 +96,7 @@ PRESETS = [
     (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
      'default: labels as they are'),
     (dict(dataset='text'), dict(noise='none', model='embedding_bag', optimizer='adam', lr=.01, weight_decay=0., probe_size=0), 'our choice: labels as they are, a network that reads words'),
-    *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m')),
+    *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m', 'webvision50', 'clothing100k')),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
     (dict(dataset='cifar100', noise='asymmetric'), dict(noise_options={'map': 'next'}), "SLN's CIFAR-100 noise: class i to i+1"),
     (dict(dataset='cifar10', noise='openset'), dict(noise_options={'dataset': 'cifar100'}), "SLN's open-set noise: CIFAR-100 images among CIFAR-10's"),
@@ -107,6 +112,7 @@ PRESETS = [
       for d, n, s in (('cifar10', 'symmetric', 1.), ('cifar10', 'asymmetric', .5), ('cifar10', 'dependent', .5), ('cifar10', 'openset', .5),
                       ('cifar100', 'symmetric', .2), ('cifar100', 'asymmetric', .2), ('cifar100', 'dependent', .1), ('animal10n', 'none', .5))),
     (dict(dataset='isic2019'), dict(study='isic'), 'default'),
+    *((dict(dataset=d), dict(study='td'), 'default') for d in ('tinyimagenet', 'cub200', 'caltech256', 'webvision50', 'clothing100k')),
     (dict(study='isic', dataset='isic2019'), dict(model='resnet50', epochs=200, batch_size=128, lr=.004, momentum=0., weight_decay=1e-4, probe_size=5,
                                                   schedule={'milestones': [50, 100, 150], 'gamma': .5}, **{'data_options.train_size': 5000, 'data_options.test_size': 1250}),
      "the ISIC2019 study's settings: 5,000 + 1,250 images, ResNet-50, 200 epochs, 32 images and lr 0.001 for each of 4 GPUs, no momentum, x0.5 every 50 epochs (its README and code)"),
@@ -140,6 +146,14 @@ PRESETS = [
        "FSR's options for long tails (its code)") for d in CIFARS),
     *((dict(study='fsr_tail_noise', dataset=d, method='fsr'), {'options.smoothing': .1, 'options.after': 160}, "FSR's options for long tails with noise (its code)") for d in CIFARS),
     *((dict(study=s, dataset=d, method='mo'), {'options.ema_ramp': True}, "the ramp of IEG's and FSR's average (TensorFlow's)") for s in ('ieg', 'fsr', 'fsr_tail', 'fsr_tail_noise') for d in (*CIFARS, *(['webvision'] if s in ('ieg', 'fsr') else []))),
+    *((dict(study=s, dataset=d), dict(noise='symmetric', noise_rate=.2, model='resnet32', epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0,
+                                      schedule={'milestones': m, 'gamma': .1}, **more), f"the LSTM detector's {what} on CIFAR: ResNet-32, {e} epochs, x0.1 at {' and '.join(map(str, m))} (Jia et al., AAAI 2023, its code)")
+      for d in CIFARS for s, what, e, b, m, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=True)), ('td_retrain', 'retraining', 300, 256, [150], {}))),
+    *((dict(study=s, dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0, schedule={'milestones': steps, 'gamma': .1}, **more),
+       f"the LSTM detector's {what} on this data set: {m}, {e} epochs, x0.1 at {' and '.join(map(str, steps))} (Jia et al., AAAI 2023, its code)" + (f"; the {more['keep_probs']} largest probabilities are our choice" if more else ''))
+      for d, m, n, cut in (('tinyimagenet', 'resnet32-s2', 'symmetric', [150]), *((d, 'resnet34', 'symmetric', [150]) for d in ('cub200', 'caltech256')), *((d, 'resnet50', 'none', [100, 200]) for d in ('webvision50', 'clothing100k')))
+      for s, what, e, b, steps, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=10)), ('td_retrain', 'retraining', 300, 256, cut, {}))),
+    *((dict(study=s, dataset=d, model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the LSTM detector's study (its code)") for s in ('td', 'td_retrain') for d in ('cub200', 'caltech256') for m in ('resnet34', 'resnet50')),
     (dict(method='fsr'), dict(meta_level='last'), 'FSR looks ahead with the last layer alone (Zhang & Pfister 2021, its code)'),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
@@ -147,7 +161,8 @@ PRESETS = [
 STUDIES = {m['study']: list(dict.fromkeys(n['dataset'] for n, *_ in PRESETS if n.get('study') == m['study'])) for m, *_ in PRESETS if 'study' in m} # -> data sets
 NOISE_OPTIONS = {'dependent': dict(run=str, settings=dict), 'openset': dict(dataset=str, data_dir=str | None), 'file': dict(column=str)} # what `load` makes of them: scores, images, labels
 RANGES = dict(epochs=(1, None), batch_size=(1, None), probe_batch=(1, None), lr=(0, None), probe_size=(0, None), val_share=(0, 1), noise_rate=(0, 1),
-              momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), restarts=(0, None), seed=(0, None))
+              momentum=(0, 1), weight_decay=(0, None), grad_clip=(0, None), nproc=(1, None), restarts=(0, None), seed=(0, None),
+              val_fold=(0, None), threshold=(0, 1), remove_ratio=(0, .99), keep_probs=(0, None))
 
 # %% ../nbs/08_run.ipynb #def-resolve-settings-tuple-c
 def resolve(**settings)->tuple: # (Config without None where there is a preset, {setting: source of its preset})
@@ -173,6 +188,7 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
     if c['device'] is None: c['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
     _check_names(c)
     _check_meaning(c, given)
+    if c['dynamics'] is None: c['dynamics'] = create_options(c['method'], None)[0][0].measured
     c['options'] = {k: v for _, options in create_options(c['method'], c['options']) for k, v in asdict(options).items()} or None # defaults too: a run says what it was made with
     if c['run_dir'] is None: c['run_dir'] = str(home()/'runs'/run_name(c))
     return Config(**c), presets
@@ -197,6 +213,7 @@ def _check(k, v):
 def _check_names(c):
     "Every name in the settings against what there is; nothing is loaded yet"
     for k, known in (('noise', [*LAWS, 'file']), ('precision', ['float32', 'bfloat16', 'float64']), ('engine', ENGINES), ('meta_level', LEVELS), ('batch_norm', KINDS)): check_name(k, c[k], known)
+    if c['dynamics'] is not None: check_name('dynamics', c['dynamics'], ['training', 'evaluation'])
     check_data_options(c['dataset'], c['data_options'] or {})
     if c['study'] is not None: check_name('study', c['study'], STUDIES)
     known = NOISE_OPTIONS[c['noise']] if c['noise'] in NOISE_OPTIONS else {k: v for k, v in law_options(c['noise']).items() if k != 'classes'}
@@ -237,6 +254,9 @@ def _check_meaning(c, given):
         raise ValueError(f"study {c['study']!r} has no settings for data set {c['dataset']!r}; it has some for {', '.join(STUDIES[c['study']])}")
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
     if given.get('meta_level') == 'last' and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
+    if c['dynamics'] == 'training' != create_options(c['method'], None)[0][0].measured: raise ValueError(f"method {c['method']!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
+    if c['val_fold'] and not c['val_share']: raise ValueError("val_fold says which validation split is kept, and there is none: set val_share to 1 over the number of folds")
+    if (c['scores_file'] is None) != (c['remove_ratio'] is None): raise ValueError("scores_file and remove_ratio go together: the scores say which samples are taken out, the ratio how many")
     if (c['study'] or '').startswith('fsr_tail') and not c['data_dir'] and not (c['data_options'] or {}).get('imbalance'): raise ValueError(f"study {c['study']!r} is for long tails: set data option imbalance, or data_dir to long-tailed files")
     if c['noise'] == 'none' and given.get('noise_rate'):
         raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
@@ -250,7 +270,8 @@ def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
     own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'text') and c['data_dir'] else ''
-    return f"{c['method']}-{c['dataset']}{own}-{noise}-s{c['seed']}"
+    part = f"-fold{c['val_fold']}"*(c['val_fold'] > 0) + ('' if c['threshold'] is None else f"-threshold{c['threshold']}") + ('' if c['remove_ratio'] is None else f"-{Path(c['scores_file']).stem}{c['remove_ratio']:g}")
+    return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"
 
 # %% ../nbs/08_run.ipynb #def-environment-device-dict
 def environment(device)->dict:
@@ -273,7 +294,9 @@ def load(c:Config, device=None, # None: that of the configuration
     "The data of a configuration: load, add noise, split"
     source, noise = noisy(c, quiet, check)
     probe = read_probe(c.probe_file, source) if c.probe_file else None
-    return split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe)
+    data = split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe, c.val_fold)
+    if c.scores_file: data = cleanest(data, read_scores(c.scores_file, data.index), c.remove_ratio, c.seed)
+    return data if c.threshold is None else with_threshold(data, c.threshold, c.seed)
 
 def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
     "The data set with its noise; `dependent` noise trains a network on clean labels first, if no finished run has it"
@@ -323,7 +346,7 @@ def with_pseudo_run(c:Config, data, quiet=True)->Config:
         if (data.noise.true < 0).any(): raise ValueError(f"the noise has put foreign pictures among the training samples, so no network can be trained on their true labels: name a run for method {c.method!r} in option pseudo_run")
         other = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir', 'study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level')
         other += () if c.optimizer == 'sgd' else ('momentum', 'nesterov')
-        settings = {k: v for k, v in asdict(c).items() if k not in other} | dict(method='ce', noise='none', keep_probs=False)
+        settings = {k: v for k, v in asdict(c).items() if k not in other} | dict(method='ce', noise='none', keep_probs=False, dynamics='training')
         folder = str(clean_run(c, settings, c.method, quiet).folder)
         index = Run(folder).labels['index'].to_numpy()
         if not np.array_equal(index, data.index): raise ValueError(f"run {folder} was trained on other images than these: remove it, and it is trained again")
@@ -336,7 +359,7 @@ def with_pseudo_run(c:Config, data, quiet=True)->Config:
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]
     "Class probabilities of each training sample, averaged over the epochs of a run that kept them; ValueError unless it was trained on all of `labels`, as they are"
-    if not run.has('probs'): raise ValueError(f"run {run.folder} kept no class probabilities: train it with keep_probs=True")
+    if not run.has('probs') or run.has('classes'): raise ValueError(f"run {run.folder} kept {'only the largest' if run.has('probs') else 'no'} class probabilities: train it with keep_probs=True")
     if len(run.labels) != len(labels) or (run.labels.given.to_numpy() != labels).any():
         raise ValueError(f"run {run.folder} was not trained on this data set's true labels, all of them (noise none, probe_size 0, val_share 0)")
     return sum(run.samples('probs', e).astype(float) for e in run.metrics.epoch)/len(run.metrics)
@@ -375,7 +398,7 @@ def train(c:Config, data, net, run:Run, quiet:bool):
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
         opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
         Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed,
-                c.device, c.precision, c.engine, c.meta_level, c.batch_norm, c.probe_batch, c.keep_probs, quiet).fit()
+                c.device, c.precision, c.engine, c.meta_level, c.batch_norm, c.probe_batch, c.keep_probs, c.dynamics, quiet).fit()
 
 def _one_of_many(c, quiet):
     "A launched process: its launcher has checked the settings and claimed the run folder"
@@ -425,6 +448,7 @@ def about(c, data):
     "What is about to happen, in one paragraph"
     n = data.noise
     return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_labels)} probe, {len(data.source.test)} test, "
+            f"{f'{len(data.removed.index)} removed, ' if len(data.removed.index) else ''}"
             f"{len(data.source.classes)} classes; noise {c.noise}, nominal {n.rate:.3g}, realised {n.realised_rate:.4f}; "
             f"{c.model} on {f'{c.nproc} x ' if c.nproc > 1 else ''}{c.device}, {c.precision}, engine {c.engine}\nrun folder {c.run_dir}"
             + (f"\n{len(data.source.skipped)} unreadable images skipped: {'; '.join(data.source.skipped[:5])}" if data.source.skipped else ''))

@@ -33,7 +33,7 @@ from .datasets import Data
 from .images import torch_stream
 from .metagrad import MetaGrad, meta_grad
 from .processes import CLOCK, Signals, Stopped, from_first, part, rank, total, world
-from .record import EpochRecord, Run, sample_values, write_metrics, write_samples, write_whole
+from .record import EpochRecord, Run, probabilities, sample_values, write_metrics, write_samples, write_whole
 
 # %% ../nbs/05_training.ipynb #dataclass
 @dataclass
@@ -69,6 +69,7 @@ class Method:
     needs_probe = False # True: a run without a probe is refused
     uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
     looks_ahead = False # True: by a meta step, so that `engine` and `meta_level` mean something
+    measured = 'training' # 'evaluation': its batches do not show each sample once an epoch, so that the record needs a pass of its own
     strong = None # 'autoaugment' or 'randaugment': batches come with a second view
     @dataclass
     class Options: pass
@@ -232,7 +233,8 @@ class Trainer:
     meta_level:str='all' # what moves in a look-ahead step: all layers, or the 'last'
     batch_norm:str='local' # 'synced' or 'frozen': see 02b_batchnorm
     probe_batch:int|None=None # samples of the probe that a step sees, at most; None: batch_size
-    keep_probs:bool=False # all class probabilities of each sample go into the record
+    keep_probs:bool|int=False # class probabilities of each sample go into the record: all, or the so many largest
+    dynamics:str='training' # what an epoch's record holds of each sample: what the training pass said, or an 'evaluation' of the network after the epoch, on augmented images
     quiet:bool=False
 
     def __post_init__(self):
@@ -241,7 +243,7 @@ class Trainer:
         self.step_by_step = restarts(self.schedule)
         self.schedule = create_schedule(self.opt, self.schedule, self.epochs, len(epoch_batches(len(data.index), self.batch_size, self.seed, 1)))
         self.images, self.test = data.source.train.to(self.device), data.source.test.to(self.device)
-        self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **data.source.tests}.items()}
+        self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **data.source.tests}.items() if len(labels)}
         self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(self.device)
         self.done, self.steps = 0, 0 # whole epochs, steps
         self.middle = None # of an epoch that was interrupted: its losses and its record so far
@@ -338,8 +340,8 @@ class Trainer:
             if look and told and len(losses) < len(batches): self.interrupt(epoch, record, losses, len(batches))
         self.check(losses, epoch)
         for p in self.parts: p.end_epoch(epoch)
-        values = record.values()
         self.merge_statistics()
+        values = record.values(self.predict((self.seed, f'dynamics {epoch}')) if self.dynamics == 'evaluation' else None)
         row = dict(epoch=epoch, lr=lr, objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
         for p in self.parts: row |= p.metrics()
         if self.schedule and not self.step_by_step: self.schedule.step()
@@ -381,14 +383,14 @@ class Trainer:
         with self.autocast(): return predict(list(self.networks.values())[-1] if net is None else net, self.images, self.index, key)
 
     def write_final(self, missing=False):
-        "What every network says in the end of the training samples and of the test set, as per-sample values, into the record; or only what is missing there"
-        label = torch.as_tensor(self.data.source.test_labels, device=self.device)
-        for (name, net), test in product(self.networks.items(), (False, True)):
-            name = '_'.join(filter(None, ('final', test and 'test', name)))
-            if missing and from_first(lambda: self.run.readable(name)): continue
-            if test:
-                with self.autocast(): values = sample_values(predict(net, self.test), label) | dict(label=label.cpu().numpy())
-            else: values = sample_values(self.predict(net=net), self.given)
+        "What every network says in the end of the training samples, the validation split (with probabilities) and the test set, as per-sample values, into the record; or only what is missing there"
+        d = self.data
+        parts = {'': (self.images, d.noise.given, d.index, False), 'valid': (self.images, d.valid_labels, d.valid_index, True), 'test': (self.test, d.source.test_labels, None, False)}
+        for (name, net), (rows, (images, labels, index, keep)) in product(self.networks.items(), parts.items()):
+            name = '_'.join(filter(None, ('final', rows, name)))
+            if not len(labels) or missing and from_first(lambda: self.run.readable(name)): continue
+            with self.autocast(): logits = predict(net, images, index)
+            values = sample_values(logits, torch.as_tensor(labels, device=self.device)) | probabilities(logits, keep) | ({'label': np.asarray(labels)} if rows else {})
             if rank() == 0: write_samples(self.run, name, values)
 
     def check(self, losses, epoch):
@@ -457,7 +459,7 @@ def summary(values:dict, noise)->dict:
     row = {f'train_loss{k}': _mean(values['loss'][p]) for k, p in parts.items()}
     row |= {f'train_accuracy{k}': _mean(agrees[p]) for k, p in parts.items()} | dict(train_accuracy_true=_mean((values['prediction'] == noise.true)[noise.true >= 0]))
     if 'target' in values: row |= {f'target_true{k}': _mean((values['target'] == noise.true)[p]) for k, p in parts.items()} # right after correction
-    chosen = set(values) - {'given_prob', 'prediction', 'max_prob', 'loss', 'margin', 'target', 'target_prob', 'probs'} # weight, beta: by a method
+    chosen = set(values) - {'given_prob', 'prediction', 'max_prob', 'loss', 'margin', 'target', 'target_prob', 'probs', 'classes'} # weight, beta: by a method
     for name in sorted(chosen): row |= {f'{name}{k}': _mean(values[name][p]) for k, p in parts.items() if k}
     return row
 

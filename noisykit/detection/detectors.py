@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DETECTORS', 'detector', 'known_detectors', 'check_detector', 'open_runs', 'num_classes', 'common_labels', 'over_runs',
-           'dynamics', 'out_of_fold', 'suggest', 'detect', 'write_scores', 'by_chance', 'truth', 'loss', 'confidence',
-           'variability', 'forgetting', 'below_threshold', 'aum', 'weight', 'self_confidence', 'confident_call',
-           'confident']
+           'dynamics', 'out_of_fold', 'suggest', 'detect', 'detect_all', 'write_scores', 'by_chance', 'truth', 'loss',
+           'confidence', 'variability', 'forgetting', 'below_threshold', 'aum', 'weight', 'self_confidence',
+           'confident_call', 'confident']
 
 # %% ../../nbs/06m_detection.detectors.ipynb #imports
 from importlib import import_module
@@ -107,7 +107,7 @@ def suggest(runs:list)->np.ndarray: # int [N] classes, or -1
     rest = np.isnan(votes[:, 0])
     if rest[(labels.split == 'train').to_numpy()].any(): votes[rest] = over_runs(runs, lambda run: _votes(run, C))[rest]
     votes[np.isnan(votes)] = 0
-    own = (labels.given >= 0).to_numpy()
+    own = labels.given.between(0, C - 1).to_numpy()
     votes[own, labels.given[own]] = 0
     return np.where(votes.max(1) > 0, votes.argmax(1), -1)
 
@@ -126,10 +126,29 @@ def _votes(run, C): # [n, C]
 def detect(runs, # a run, a folder, or a list of them
            name:str, **options)->pd.DataFrame: # index, given, true, flipped, [file], score, suggested (-1: none), [called: whether the detector itself calls it mislabelled]
     "Scores of all samples that the runs know, the most suspicious first; ValueError for an unknown detector or option, or runs that lack what it needs"
-    f, runs = check_detector(name, options), open_runs(runs)
+    check_detector(name, options)
+    return detect_all(runs, [name], {name: options})[0][name]
+
+def detect_all(runs, names:list|None=None, # detectors; None: all that these runs allow
+               options:dict|None=None # detector -> its options
+              )->tuple: # (detector -> table as of `detect`, detector -> why it is left out)
+    "Several detectors on the same runs"
+    options, left_out, tables = options or {}, {}, {}
+    for n in names or (): check_detector(n, {})
+    for n, v in options.items(): check_name('detector in options:', n, names or sorted(known_detectors())); check_detector(n, v)
+    runs = open_runs(runs)
+    labels = common_labels(runs)
+    labels = labels[['index', 'given', 'true', 'flipped', *(['file'] if 'file' in labels else [])]].assign(score=np.nan, suggested=suggest(runs))
+    for n in names or sorted(known_detectors()):
+        try: tables[n] = _table(runs, DETECTORS[n], labels, options.get(n, {}))
+        except (ValueError, OSError) as e:
+            if names or n in options: raise
+            left_out[n] = str(e)
+    return tables, left_out
+
+def _table(runs, f, labels, options):
     score = f(runs, **options)
-    table = common_labels(runs).drop(columns='split')
-    table = table[['index', 'given', 'true', 'flipped', *(['file'] if 'file' in table else [])]].assign(score=score, suggested=suggest(runs))
+    table = labels.assign(score=score)
     if f.decides and (called := f.decides(runs, score)) is not None: table['called'] = called
     return table[~np.isnan(score)].sort_values('score', ascending=False, kind='stable', ignore_index=True)
 
