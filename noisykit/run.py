@@ -93,8 +93,7 @@ PRESETS = [
     *((dict(method=m, dataset=d), dict(study=m), "the method's own paper") for m, other in (('mlc', 'clothing1m'), ('ieg', 'webvision'), ('fsr', 'webvision')) for d in (*CIFARS, other)),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
      'our choice: a rate where noise matters on 5,000 easy digits; lr the better of 0.05 and 0.2 on seed 0'),
-    (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
-     'default: labels as they are'),
+    *((dict(dataset=d), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0), 'default: labels as they are') for d in ('imagefolder', 'imagelist')),
     (dict(dataset='text'), dict(noise='none', model='embedding_bag', optimizer='adam', lr=.01, weight_decay=0., probe_size=0), 'our choice: labels as they are, a network that reads words'),
     *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m', 'webvision50', 'clothing100k')),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
@@ -269,7 +268,7 @@ def _check_meaning(c, given):
 def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
-    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'text') and c['data_dir'] else ''
+    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'imagelist', 'text') and c['data_dir'] else ''
     part = f"-fold{c['val_fold']}"*(c['val_fold'] > 0) + ('' if c['threshold'] is None else f"-threshold{c['threshold']}") + ('' if c['remove_ratio'] is None else f"-{Path(c['scores_file']).stem}{c['remove_ratio']:g}")
     return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"
 
