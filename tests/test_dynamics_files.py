@@ -133,5 +133,3 @@ def test_papermill(run, tmp_path):
         done = papermill("exchange_dynamics", tmp_path/"out.ipynb", **params)
         assert done.returncode == 0, done.stderr[-3000:]
     assert Run(tmp_path/"back").finished
-    done = papermill("exchange_dynamics", tmp_path/"out.ipynb", run_dir=run.folder, folder=tmp_path/"other", way="both")
-    assert done.returncode and "unknown way 'both'" in done.stderr
