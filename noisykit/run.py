@@ -145,6 +145,10 @@ PRESETS = [
        "FSR's options for long tails (its code)") for d in CIFARS),
     *((dict(study='fsr_tail_noise', dataset=d, method='fsr'), {'options.smoothing': .1, 'options.after': 160}, "FSR's options for long tails with noise (its code)") for d in CIFARS),
     *((dict(study=s, dataset=d, method='mo'), {'options.ema_ramp': True}, "the ramp of IEG's and FSR's average (TensorFlow's)") for s in ('ieg', 'fsr', 'fsr_tail', 'fsr_tail_noise') for d in (*CIFARS, *(['webvision'] if s in ('ieg', 'fsr') else []))),
+    *((dict(study='dividemix', dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=32, lr=lr, momentum=.9, weight_decay=wd, probe_size=0, schedule={'milestones': [e//2], 'gamma': .1}),
+       f"DivideMix in the LSTM detector's study: {e} epochs of 32, x0.1 after {e//2} (its code); {m} is our choice") for d, n, m, e, lr, wd in (('cub200', 'uniform', 'resnet34', 300, .1, 1e-4), ('webvision50', 'none', 'resnet50', 100, .01, 5e-4))),
+    *((dict(study='dividemix', dataset=d, method='dividemix'), {'options.alpha': a, 'options.lambda_u': u}, "DivideMix's options in the LSTM detector's study (its code)") for d, a, u in (('cub200', 4., 25.), ('webvision50', .5, 0.))),
+    (dict(study='dividemix', dataset='cub200', model='resnet34'), dict(weights='IMAGENET1K_V1'), 'our choice: ImageNet weights, as for the training dynamics'),
     *((dict(study=s, dataset=d), dict(noise='symmetric', noise_rate=.2, model='resnet32', epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0,
                                       schedule={'milestones': m, 'gamma': .1}, **more), f"the LSTM detector's {what} on CIFAR: ResNet-32, {e} epochs, x0.1 at {' and '.join(map(str, m))} (Jia et al., AAAI 2023, its code)")
       for d in CIFARS for s, what, e, b, m, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=True)), ('td_retrain', 'retraining', 300, 256, [150], {}))),
