@@ -143,13 +143,13 @@ def trained_on(images, seen)->pd.Series: # of positions: the image that stands f
 
 # %% ../nbs/08e_audit.ipynb #def-plan
 def plan(side:float, # usual shorter side of the images
+         n:int, # images that a network learns from
          model=None, weights=None, image_size=None, epochs=None, device=None)->dict:
     "Settings of `run_method` for what is None; weights None: ImageNet's for a network that has some, where they can be had"
-    pretrained = weights is None and (model or 'resnet18') in RESNETS and _fetched(model or 'resnet18')
-    if pretrained or (weights or 'random') != 'random':
-        size = 224 if (device or 'cuda') != 'cpu' and torch.cuda.is_available() else 112
-        return dict(model=model or 'resnet18', weights=weights or 'IMAGENET1K_V1', image_size=image_size or size, epochs=epochs or 5, batch_size=32, lr=.01)
-    return dict(model=model or 'cnn', weights='random', image_size=image_size or int(min(64, max(16, side))), epochs=epochs or 20, batch_size=64, lr=.05)
+    fast = (device or 'cuda') != 'cpu' and torch.cuda.is_available()
+    if (weights is None and (model or 'resnet18') in RESNETS and _fetched(model or 'resnet18')) or (weights or 'random') != 'random':
+        return dict(model=model or 'resnet18', weights=weights or 'IMAGENET1K_V1', image_size=image_size or (224 if fast else 112), epochs=epochs or 5, batch_size=32, lr=.01)
+    return dict(model=model or 'cnn', weights='random', image_size=image_size or int(min(64 if fast else 48, max(16, side))), epochs=epochs or min(60, max(20, 1000*64//n)), batch_size=64, lr=.05)
 
 def _fetched(model):
     "Whether torchvision's weights are here, or come within a moment"
@@ -258,7 +258,7 @@ def page(about:dict, # as `audit` writes it
     "audit.html"
     a, rate = about, about['noise_rate']
     tiles = [(f"{a['images']:,}", f"images in {a['classes']} classes"), (f"{a['suspects']:,}", 'labels the networks doubt'),
-             (f"{100*rate['estimate']:.1f} %", f"labels estimated wrong ({100*rate['low']:.1f} % to {100*rate['high']:.1f} %)"), (f"{problems.name.nunique():,}", 'images with problems of their own, listed at the end')]
+             (f"{100*rate['estimate']:.1f} %", f"of the labels may be wrong ({100*rate['low']:.1f} % to {100*rate['high']:.1f} %)" + (', by an estimate that is too high here' if a['agreement'] < .75 else '')), (f"{problems.name.nunique():,}", 'images with problems of their own, listed at the end')]
     cards = [_card(paths[r.path], r.label, f'<div class="num"><span>given {_percent(r.given_prob)},</span> <span>suggested {_percent(r.suggested_prob)}</span></div><small>rank {r.rank}, score {r.score:.3f}</small><small>{_e(r.path)}</small>', r.suggested) for r in suspects.head(top).itertuples()]
     widest = max((c['suspects']/c['images'] for c in a['per_class']), default=0) or 1
     rows = [(_e(c['label']), f"{c['images']:,}", f"{c['suspects']:,}", f"<span class=bar style='width:{90*c['suspects']/c['images']/widest:.0f}px'></span>{_percent(c['suspects']/c['images'], 1)}", _e(c['taken_for']) + (f" ({c['taken_for_n']})" if c['taken_for'] else '')) for c in a['per_class']]
@@ -306,7 +306,7 @@ def audit(data_dir, run_dir=None, model:str|None=None, weights:str|None=None, im
         stands, broken = trained_on(images, seen), int(seen.broken.notna().sum())
         used = np.unique(stands)
         if len(used) < 4*folds or images.label[used].nunique() < 2: raise ValueError(f"{data_dir} has {len(used)} different images that can be read, of {images.label[used].nunique()} classes; an audit with {folds} folds needs {4*folds}, of two")
-        settings = plan(seen[['width', 'height']].min(axis=1).median(), model, weights, image_size, epochs, device)
+        settings = plan(seen[['width', 'height']].min(axis=1).median(), len(used)*(folds - 1)//folds, model, weights, image_size, epochs, device)
     problems, table = find_problems(images, seen, folds), images.loc[used].reset_index(drop=True)
     print(f"{len(images)} images in {images.label.nunique()} classes, {broken} of them broken; {problems.name.nunique()} with problems\n{folds} networks, {settings['model']} ({settings['weights']}) at {settings['image_size']} pixels, {settings['epochs']} epochs each", flush=True)
     runs = train_folds(table, run_dir, folds, settings, seed, device, nproc)
