@@ -6,7 +6,6 @@
 __all__ = ['read_checkpoint', 'saved_networks', 'evaluate_run']
 
 # %% ../nbs/08c_evaluate.ipynb #import-copy
-import copy
 from contextlib import nullcontext
 
 import pandas as pd
@@ -16,7 +15,7 @@ from .datasets import load_dataset
 from .networks import create_network
 from .record import Run
 from .run import _check_device, numerics
-from .training import evaluate, expanded, known_methods, predict
+from .training import create_options, evaluate, predict
 
 # %% ../nbs/08c_evaluate.ipynb #def-read-checkpoint
 def read_checkpoint(run:Run)->dict: # epoch, net, parts (a state for the method and each add-on), middle ...
@@ -29,14 +28,12 @@ def read_checkpoint(run:Run)->dict: # epoch, net, parts (a state for the method 
 
 def saved_networks(run:Run, state:dict, # of `read_checkpoint`
                    channels:int # of the data
-                  )->dict: # name -> network on the CPU: '' and, with the add-on mo, 'ema'
+                  )->dict: # name -> network on the CPU: '', and those of the method and its add-ons, such as mo's 'ema'
     "The networks of a run as they were saved; ValueError if they do not fit the data"
     c = run.config
-    known_methods() # compositions have names of their own
     net = create_network(c['model'], len(run.data['classes']), channels, run.folder/'checkpoint.pt')
     networks = {'': net}
-    for name, own in zip(expanded(c['method']), state['parts']):
-        if name == 'mo': networks['ema'] = copy.deepcopy(net); networks['ema'].load_state_dict(own)
+    for (cls, _), own in zip(create_options(c['method']), state['parts']): networks |= cls.networks(net, own)
     return networks
 
 # %% ../nbs/08c_evaluate.ipynb #def-evaluate-run
@@ -61,6 +58,7 @@ def evaluate_run(folder, # of a run
                     logits = predict(net, images.to(device))
                 rows.append(dict(network=name or 'network', test=test, samples=len(images), epoch=state['epoch'],
                                  steps=len(state['middle']['losses']) if state.get('middle') else 0, **evaluate(logits, labels)))
+    if not rows: raise ValueError(f"run {run.folder} has no test set: nothing was held out of its data")
     return pd.DataFrame(rows)
 
 def _check_same(run, source):

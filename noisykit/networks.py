@@ -147,10 +147,13 @@ class BasicBlock(nn.Module):
 def resnet32(
     num_classes: int, # number of classes
     channels: int,    # input channels
+    stride: int=1,    # step of the first convolution
 ) -> nn.Sequential: # network with 64 features
     "CIFAR ResNet-32 of He et al. 2016: three stages of five basic blocks, 16, 32 and 64 channels."
-    return he_init(assemble(conv1=conv(channels, 16), norm=norm_relu(16), stages=stages(BasicBlock, 16, [16, 32, 64], 5),
+    return he_init(assemble(conv1=conv(channels, 16, 3, stride), norm=norm_relu(16), stages=stages(BasicBlock, 16, [16, 32, 64], 5),
                             pool=mean_pool(), fc=nn.Linear(64, num_classes)))
+
+network('resnet32-s2')(partial(resnet32, stride=2))
 
 # %% ../nbs/01_networks.ipynb #class-preactblock-nn-module
 class PreActBlock(nn.Module):

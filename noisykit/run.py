@@ -96,7 +96,7 @@ PRESETS = [
     (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
      'default: labels as they are'),
     (dict(dataset='text'), dict(noise='none', model='embedding_bag', optimizer='adam', lr=.01, weight_decay=0., probe_size=0), 'our choice: labels as they are, a network that reads words'),
-    *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m')),
+    *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m', 'webvision50', 'clothing100k')),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
     (dict(dataset='cifar100', noise='asymmetric'), dict(noise_options={'map': 'next'}), "SLN's CIFAR-100 noise: class i to i+1"),
     (dict(dataset='cifar10', noise='openset'), dict(noise_options={'dataset': 'cifar100'}), "SLN's open-set noise: CIFAR-100 images among CIFAR-10's"),
@@ -112,6 +112,7 @@ PRESETS = [
       for d, n, s in (('cifar10', 'symmetric', 1.), ('cifar10', 'asymmetric', .5), ('cifar10', 'dependent', .5), ('cifar10', 'openset', .5),
                       ('cifar100', 'symmetric', .2), ('cifar100', 'asymmetric', .2), ('cifar100', 'dependent', .1), ('animal10n', 'none', .5))),
     (dict(dataset='isic2019'), dict(study='isic'), 'default'),
+    *((dict(dataset=d), dict(study='td'), 'default') for d in ('tinyimagenet', 'cub200', 'caltech256', 'webvision50', 'clothing100k')),
     (dict(study='isic', dataset='isic2019'), dict(model='resnet50', epochs=200, batch_size=128, lr=.004, momentum=0., weight_decay=1e-4, probe_size=5,
                                                   schedule={'milestones': [50, 100, 150], 'gamma': .5}, **{'data_options.train_size': 5000, 'data_options.test_size': 1250}),
      "the ISIC2019 study's settings: 5,000 + 1,250 images, ResNet-50, 200 epochs, 32 images and lr 0.001 for each of 4 GPUs, no momentum, x0.5 every 50 epochs (its README and code)"),
@@ -148,6 +149,11 @@ PRESETS = [
     *((dict(study=s, dataset=d), dict(noise='symmetric', noise_rate=.2, model='resnet32', epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0,
                                       schedule={'milestones': m, 'gamma': .1}, **more), f"the LSTM detector's {what} on CIFAR: ResNet-32, {e} epochs, x0.1 at {' and '.join(map(str, m))} (Jia et al., AAAI 2023, its code)")
       for d in CIFARS for s, what, e, b, m, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=True)), ('td_retrain', 'retraining', 300, 256, [150], {}))),
+    *((dict(study=s, dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0, schedule={'milestones': steps, 'gamma': .1}, **more),
+       f"the LSTM detector's {what} on this data set: {m}, {e} epochs, x0.1 at {' and '.join(map(str, steps))} (Jia et al., AAAI 2023, its code)" + (f"; the {more['keep_probs']} largest probabilities are our choice" if more else ''))
+      for d, m, n, cut in (('tinyimagenet', 'resnet32-s2', 'symmetric', [150]), *((d, 'resnet34', 'symmetric', [150]) for d in ('cub200', 'caltech256')), *((d, 'resnet50', 'none', [100, 200]) for d in ('webvision50', 'clothing100k')))
+      for s, what, e, b, steps, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=10)), ('td_retrain', 'retraining', 300, 256, cut, {}))),
+    *((dict(study=s, dataset=d, model=m), dict(weights='IMAGENET1K_V1'), "ImageNet weights, as in the LSTM detector's study (its code)") for s in ('td', 'td_retrain') for d in ('cub200', 'caltech256') for m in ('resnet34', 'resnet50')),
     (dict(method='fsr'), dict(meta_level='last'), 'FSR looks ahead with the last layer alone (Zhang & Pfister 2021, its code)'),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),

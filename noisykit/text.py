@@ -63,9 +63,9 @@ class Texts:
         return replace(self, tokens=self.tokens[torch.as_tensor(i, device=self.tokens.device)], texts=self.texts[i])
     subset = take
 
-    def batches(self, batches, key=None, strong=None):
-        "int64 [B, L] for each index tensor in `batches`; ValueError for strong views"
-        if strong is not None: raise ValueError("texts have no strong augmentation: this method is for images")
+    def batches(self, batches, key=None, second=None):
+        "int64 [B, L] for each index tensor in `batches`; ValueError for second views"
+        if second is not None: raise ValueError("texts have no augmentation, so no second view: this method is for images")
         return (self.tokens[i] for i in batches)
 
 def shown(samples): # Texts, or images in memory

@@ -45,7 +45,8 @@ class Batch:
     epoch:int # 1, 2, ...
     size:int # samples in the whole batch: B where one process trains
     corrected:bool=False # y follows the network's own predictions
-    strong:Tensor|None=None # [B, C, H, W] a second, strongly augmented view of x, where the method asks for one
+    second:Tensor|None=None # [B, C, H, W] a second view of the pictures, where the method asks for one
+    step:int=0 # how many steps of the epoch came before
 
     def mean(self, values:Tensor)->Tensor: # of values [B]
         "This process's share of the mean over the whole batch: the shares of all processes add up to it"
@@ -70,18 +71,27 @@ class Method:
     uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
     looks_ahead = False # True: by a meta step, so that `engine` and `meta_level` mean something
     measured = 'training' # 'evaluation': its batches do not show each sample once an epoch, so that the record needs a pass of its own
-    strong = None # 'autoaugment' or 'randaugment': batches come with a second view
+    second = None # 'standard', 'autoaugment' or 'randaugment': batches come with a second view
     @dataclass
     class Options: pass
 
     def __init__(self, trainer, options): self.trainer, self.options = trainer, options
     def step(self, batch:Batch)->Step: raise NotImplementedError
+    def rows(self, epoch:int)->list: # positions in the training set, for each step
+        "Which samples an epoch's steps see; asked again when an epoch is resumed in its middle, and answered alike in every process"
+        t = self.trainer
+        return epoch_batches(len(t.index), t.batch_size, t.seed, epoch)
     def after_step(self): "Called after the optimizer's step"
     def begin_epoch(self, epoch:int): "Called before an epoch's first step; not again when an epoch is resumed in its middle"
     def end_epoch(self, epoch:int): "Called after an epoch's last step, before it is recorded"
     def metrics(self)->dict: return {} # name -> number, further columns of the epoch's row
+    def values(self)->dict: return {} # name -> array [N], of every training sample, for the epoch's record
     def state_dict(self)->dict: return {} # what a resumed run needs, in tensors and plain values; called in every process, the first one's is saved
     def load_state_dict(self, state:dict): "Undo `state_dict`"
+    @classmethod
+    def networks(cls, net:nn.Module, state:dict)->dict: # name -> network
+        "What a run evaluates beside `net`, from a saved `state_dict`; `net` stays as it is"
+        return {}
     @classmethod
     def check(cls, options, epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
     @classmethod
@@ -219,7 +229,7 @@ class Trainer:
     run:Run
     data:Data
     net:nn.Module # moved to `device`; the same in every process
-    opt:torch.optim.Optimizer # of net's parameters
+    opt:torch.optim.Optimizer # of net's parameters; a method may add those of a network of its own
     method:str='ce' # a registered name, with add-ons as in sln+mo; the method itself afterwards
     options:dict|None=None # the method's and its add-ons' own
     epochs:int=1
@@ -315,19 +325,19 @@ class Trainer:
             torch.manual_seed(self.random(f'epoch {epoch}'))
             for p in self.parts: p.begin_epoch(epoch)
         self.middle, draws = None, self.random('steps')
-        batches = epoch_batches(len(self.index), self.batch_size, self.seed, epoch)
+        batches = self.method.rows(epoch)
         todo = batches[len(losses):]
-        images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch), strong=self.method.strong)
+        images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch), second=self.method.second)
         for rows, x in tqdm(zip(todo, images), f'epoch {epoch}', len(todo), disable=self.quiet, **BAR):
             torch.manual_seed(draws + self.steps*world() + rank())
             mine = part(rows).to(self.device)
-            x, strong = x if self.method.strong else (x, None)
-            batch = Batch(mine, x, self.given[mine], epoch, len(rows), strong=strong)
+            x, second = x if self.method.second else (x, None)
+            batch = Batch(mine, x, self.given[mine], epoch, len(rows), second=second, step=len(losses))
             for a in self.addons: batch = a.change(batch)
             with self.autocast(): step = self.method.step(batch)
             if step.loss.requires_grad: step.loss.backward()
             loss, now_told = self.sum_up(step.loss, asked.to_stop is not None)
-            if self.grad_clip: nn.utils.clip_grad_norm_(self.net.parameters(), self.grad_clip)
+            if self.grad_clip: nn.utils.clip_grad_norm_(self.trained(), self.grad_clip)
             lr = self.opt.param_groups[0]['lr']
             self.opt.step(); self.opt.zero_grad() # at once, so that no meta step carries old gradients along
             if self.step_by_step: self.schedule.step()
@@ -342,6 +352,7 @@ class Trainer:
         for p in self.parts: p.end_epoch(epoch)
         self.merge_statistics()
         values = record.values(self.predict((self.seed, f'dynamics {epoch}')) if self.dynamics == 'evaluation' else None)
+        for p in self.parts: values |= p.values()
         row = dict(epoch=epoch, lr=lr, objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
         for p in self.parts: row |= p.metrics()
         if self.schedule and not self.step_by_step: self.schedule.step()
@@ -353,10 +364,12 @@ class Trainer:
 
     def random(self, purpose)->int: return torch_stream(self.seed, purpose).initial_seed()
 
+    def trained(self)->list: return [p for group in self.opt.param_groups for p in group['params']]
+
     def sum_up(self, loss, told)->tuple: # (loss of the whole batch, how many processes were told to stop)
         "Sums over processes, of the gradients too"
         if world() == 1: return loss.detach(), told
-        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        grads = [p.grad for p in self.trained() if p.grad is not None]
         *sums, loss, told = total([*grads, loss, loss.new_tensor(float(told))])
         for g, s in zip(grads, sums): g.copy_(s)
         return loss.clone(), told # the sums are views of one message as long as the gradient

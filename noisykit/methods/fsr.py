@@ -80,7 +80,7 @@ class FSR(Method):
 
     def fill(self, rows):
         "The queue from positions in the training set"
-        self.rows, self.pictures = rows, None
+        self.queue, self.pictures = rows, None
         first = np.flatnonzero(np.diff(self.labels[rows], prepend=-1))
         self.classes = [torch.from_numpy(p) for p in np.split(np.arange(len(rows)), first[1:])] # positions in the queue of each class
 
@@ -89,10 +89,10 @@ class FSR(Method):
         t, n = self.trainer, self.options.queue_batch
         random = torch_stream(t.seed, f'fsr {t.steps}')
         many = [n//len(self.classes) + (k < n % len(self.classes)) for k in range(len(self.classes))]
-        if self.pictures is None: self.pictures = t.images.take(t.index[torch.from_numpy(self.rows)].numpy()) # decoded once an epoch
+        if self.pictures is None: self.pictures = t.images.take(t.index[torch.from_numpy(self.queue)].numpy()) # decoded once an epoch
         i = torch.cat([p[torch.randint(len(p), (m,), generator=random)] for p, m in zip(self.classes, many)])
         i = part(i[torch.randperm(n, generator=random)]) # each process sees all classes
-        y = torch.from_numpy(self.labels[self.rows])[i].to(t.device)
+        y = torch.from_numpy(self.labels[self.queue])[i].to(t.device)
         if s := self.options.smoothing: C = t.net.fc.out_features; y = (1 - s)*F.one_hot(y, C) + s/C
         return Batch(i, next(self.pictures.batches([i], key=(t.seed, f'fsr {t.steps}'))), y, t.done + 1, n)
 
@@ -129,10 +129,10 @@ class FSR(Method):
         self.fill(lowest(np.where(seen > 0, score, np.nan), self.labels, self.options.queue))
 
     def metrics(self):
-        true = self.trainer.data.noise.true[self.rows]
-        return dict(queue_size=len(self.rows), queue_purity=float((true == self.labels[self.rows]).mean()) if (true >= 0).any() else float('nan'))
+        true = self.trainer.data.noise.true[self.queue]
+        return dict(queue_size=len(self.queue), queue_purity=float((true == self.labels[self.queue]).mean()) if (true >= 0).any() else float('nan'))
 
-    def state_dict(self): return {k: m.gather() for k, m in self.memory.items()} | dict(queue=torch.from_numpy(self.rows))
+    def state_dict(self): return {k: m.gather() for k, m in self.memory.items()} | dict(queue=torch.from_numpy(self.queue))
     def load_state_dict(self, state):
         for k, m in self.memory.items(): m.set(state[k])
         self.fill(state['queue'].numpy())

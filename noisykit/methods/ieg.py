@@ -42,12 +42,12 @@ class IEG(Method):
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
-        self.strong = options.strong # so that batches come with a second view
+        self.second = options.strong # so that batches come with this view, too
 
     def step(self, batch):
         t, o, probe = self.trainer, self.options, self.trainer.probe()
         logits, h = features(t.net, batch.x)
-        strong = t.net(batch.strong)
+        strong = t.net(batch.second)
         with torch.no_grad(): g = sharpen((logit_norm(logits).softmax(1) + logit_norm(strong).softmax(1))/2)
         y = batch.targets(logits.shape[1]).to(g)
         def between(lam): return lam[:, None]*y + (1 - lam[:, None])*g
@@ -71,7 +71,7 @@ class IEG(Method):
         t, n = self.trainer, len(g)
         random = torch_stream(t.seed, f'ieg {t.steps}')
         drawn = part(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
-        groups = [(whole(probe.x)[drawn], whole(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.strong, g)]
+        groups = [(whole(probe.x)[drawn], whole(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.second, g)]
         x, target = (torch.cat(t) for t in zip(*mixup(groups, random)))
         logits = torch.cat([logit_norm(chunk) for chunk in t.net(x).split(n)])
         loss = F.cross_entropy(logits, target, reduction='none')

@@ -27,11 +27,16 @@ class MO(AddOn):
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         self.net = trainer.networks['ema'] = copy.deepcopy(trainer.net).requires_grad_(False)
-        self.values = [[v for v in net.state_dict().values() if v.is_floating_point()] for net in (self.net, trainer.net)] # others are counters
+        self.pairs = [[v for v in net.state_dict().values() if v.is_floating_point()] for net in (self.net, trainer.net)] # others are counters
 
     def after_step(self):
         o, t = self.options, self.trainer.steps
-        get_ema_multi_avg_fn(min(o.ema_decay, (1 + t)/(10 + t)) if o.ema_ramp else o.ema_decay)(*self.values, None)
+        get_ema_multi_avg_fn(min(o.ema_decay, (1 + t)/(10 + t)) if o.ema_ramp else o.ema_decay)(*self.pairs, None)
 
     def state_dict(self): return self.net.state_dict()
     def load_state_dict(self, state): self.net.load_state_dict(state)
+    @classmethod
+    def networks(cls, net, state):
+        ema = copy.deepcopy(net)
+        ema.load_state_dict(state)
+        return dict(ema=ema)
