@@ -112,7 +112,7 @@ PRESETS = [
                       ('cifar100', 'symmetric', .2), ('cifar100', 'asymmetric', .2), ('cifar100', 'dependent', .1), ('animal10n', 'none', .5))),
     (dict(dataset='isic2019'), dict(study='isic'), 'default'),
     *((dict(dataset=d), dict(study='td'), 'default') for d in ('tinyimagenet', 'cub200', 'caltech256', 'webvision50', 'clothing100k')),
-    *((dict(method='dividemix', dataset=d), dict(study='dividemix'), "the method's own paper") for d in (*CIFARS, 'cub200', 'webvision')),
+    *((dict(method='dividemix', dataset=d), dict(study='dividemix'), "the method's own paper") for d in (*CIFARS, 'cub200', 'webvision', 'webvision50')),
     (dict(study='isic', dataset='isic2019'), dict(model='resnet50', epochs=200, batch_size=128, lr=.004, momentum=0., weight_decay=1e-4, probe_size=5,
                                                   schedule={'milestones': [50, 100, 150], 'gamma': .5}, **{'data_options.train_size': 5000, 'data_options.test_size': 1250}),
      "the ISIC2019 study's settings: 5,000 + 1,250 images, ResNet-50, 200 epochs, 32 images and lr 0.001 for each of 4 GPUs, no momentum, x0.5 every 50 epochs (its README and code)"),
@@ -146,10 +146,6 @@ PRESETS = [
        "FSR's options for long tails (its code)") for d in CIFARS),
     *((dict(study='fsr_tail_noise', dataset=d, method='fsr'), {'options.smoothing': .1, 'options.after': 160}, "FSR's options for long tails with noise (its code)") for d in CIFARS),
     *((dict(study=s, dataset=d, method='mo'), {'options.ema_ramp': True}, "the ramp of IEG's and FSR's average (TensorFlow's)") for s in ('ieg', 'fsr', 'fsr_tail', 'fsr_tail_noise') for d in (*CIFARS, *(['webvision'] if s in ('ieg', 'fsr') else []))),
-    *((dict(study='dividemix', dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=32, lr=lr, momentum=.9, weight_decay=wd, probe_size=0, schedule={'milestones': [e//2], 'gamma': .1}),
-       f"DivideMix in the LSTM detector's study: {e} epochs of 32, x0.1 after {e//2} (its code); {m} is our choice") for d, n, m, e, lr, wd in (('cub200', 'uniform', 'resnet34', 300, .1, 1e-4), ('webvision50', 'none', 'resnet50', 100, .01, 5e-4))),
-    *((dict(study='dividemix', dataset=d, method='dividemix'), {'options.alpha': a, 'options.lambda_u': u}, "DivideMix's options in the LSTM detector's study (its code)") for d, a, u in (('cub200', 4., 25.), ('webvision50', .5, 0.))),
-    (dict(study='dividemix', dataset='cub200', model='resnet34'), dict(weights='IMAGENET1K_V1'), 'our choice: ImageNet weights, as for the training dynamics'),
     *((dict(study=s, dataset=d), dict(noise='symmetric', noise_rate=.2, model='resnet32', epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0,
                                       schedule={'milestones': m, 'gamma': .1}, **more), f"the LSTM detector's {what} on CIFAR: ResNet-32, {e} epochs, x0.1 at {' and '.join(map(str, m))} (Jia et al., AAAI 2023, its code)")
       for d in CIFARS for s, what, e, b, m, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=True)), ('td_retrain', 'retraining', 300, 256, [150], {}))),
@@ -164,11 +160,12 @@ PRESETS = [
     *((dict(study='dividemix', dataset=d, noise='uniform', noise_rate=p, method='dividemix'), {'options.' + k: v for k, v in o.items()}, "DivideMix's options at this rate (Li et al., ICLR 2020; its code)")
       for d, p, o in (('cifar10', .2, dict(lambda_u=0.)), ('cifar100', .2, dict(lambda_u=25.)), ('cifar10', .9, dict(lambda_u=50., p_threshold=.6, history=5)), ('cifar100', .9, dict(p_threshold=.6, history=5)))),
     (dict(study='dividemix', dataset='cifar10', noise='asymmetric', method='dividemix'), {'options.lambda_u': 0., 'options.confidence_penalty': True}, "DivideMix's options for asymmetric noise (Li et al., ICLR 2020)"),
-    (dict(study='dividemix', dataset='cub200'), dict(noise='uniform', noise_rate=.2, model='resnet50', epochs=300, batch_size=32, lr=.1, momentum=.9, weight_decay=1e-4, probe_size=0, schedule={'milestones': [150], 'gamma': .1}),
-     "data debugging with DivideMix on CUB-200 (Jia et al., AAAI 2023, its code); the network, its rate of noise and the rate's drop are our choice"),
-    (dict(study='dividemix', dataset='webvision'), dict(model='resnet50', epochs=100, batch_size=32, lr=.01, momentum=.9, weight_decay=5e-4, probe_size=0, schedule={'milestones': [50], 'gamma': .1}),
-     "data debugging with DivideMix on WebVision (Jia et al., AAAI 2023, its code), x0.1 after 50 (DivideMix's code); the network is our choice, DivideMix's is an Inception-ResNet"),
-    (dict(study='dividemix', dataset='webvision', method='dividemix'), {'options.alpha': .5, 'options.lambda_u': 0., 'options.warm_up': 1}, "DivideMix's options on WebVision (its code)"),
+    *((dict(study='dividemix', dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=32, lr=lr, momentum=.9, weight_decay=wd, probe_size=0, schedule={'milestones': [e//2], 'gamma': .1}),
+       f"data debugging with DivideMix in the LSTM detector's study: {e} epochs of 32 (Jia et al., AAAI 2023, its code); {m}{', the rate of noise' if n != 'none' else ''} and x0.1 after {e//2} are our choice")
+      for d, n, m, e, lr, wd in (('cub200', 'uniform', 'resnet34', 300, .1, 1e-4), *((d, 'none', 'resnet50', 100, .01, 5e-4) for d in ('webvision', 'webvision50')))),
+    *((dict(study='dividemix', dataset=d, method='dividemix'), {'options.' + k: v for k, v in o.items()}, "DivideMix's options in the LSTM detector's study (its code); a warm-up of one epoch is DivideMix's on WebVision")
+      for d, o in (('cub200', dict(alpha=4., lambda_u=25.)), *((d, dict(alpha=.5, lambda_u=0., warm_up=1)) for d in ('webvision', 'webvision50')))),
+    (dict(study='dividemix', dataset='cub200', model='resnet34'), dict(weights='IMAGENET1K_V1'), 'our choice: ImageNet weights, as for the training dynamics'),
     (dict(method='fsr'), dict(meta_level='last'), 'FSR looks ahead with the last layer alone (Zhang & Pfister 2021, its code)'),
     (dict(noise='none'), dict(noise_rate=0.), 'no noise'),
     (dict(noise='matrix'), dict(noise_rate=1.), 'the matrix as it is'),
