@@ -78,7 +78,9 @@ class Memory:
                 ): self.values, self.mine, self.changed = values, torch.zeros(len(values), dtype=torch.bool, device=values.device), False
 
     def __getitem__(self, rows:Tensor)->Tensor: return self.values[rows]
-    def __setitem__(self, rows:Tensor, new:Tensor): self.values[rows] = new.detach().to(self.values.dtype); self.mine[rows] = self.changed = True
+    def __setitem__(self, rows:Tensor, new:Tensor):
+        self.values[rows] = new.detach().to(self.values.dtype)
+        if world() > 1: self.mine[rows] = self.changed = True
 
     def gather(self)->Tensor: # [N, ...]
         "The values with every process's changes; all processes call it together"
@@ -105,8 +107,7 @@ class EpochRecord:
         "Keep detached logits [B, C], weights [B] (1 = plain training), targets [B, C], and a dict of further values [B]; None is left out"
         for name, value in (dict(logits=logits, weight=weights, targets=targets) | (values or {})).items():
             if value is None: continue
-            value = value.detach().float()
-            if name not in self.kept: self.kept[name] = Memory(value.new_full((len(self.given), *value.shape[1:]), torch.nan))
+            if name not in self.kept: self.kept[name] = Memory(torch.full((len(self.given), *value.shape[1:]), torch.nan, dtype=torch.float32, device=value.device))
             self.kept[name][rows] = value
 
     def state_dict(self)->dict: return {k: m.gather() for k, m in self.kept.items()}

@@ -150,7 +150,8 @@ def _table(runs, f, labels, options):
     score = f(runs, **options)
     table = labels.assign(score=score)
     if f.decides and (called := f.decides(runs, score)) is not None: table['called'] = called
-    return table[~np.isnan(score)].sort_values('score', ascending=False, kind='stable', ignore_index=True)
+    table = table[~np.isnan(score)]
+    return table.iloc[np.lexsort((stream(0, 'ties').permutation(len(table)), -table.score))].reset_index(drop=True)
 
 def write_scores(run:Run, name:str, table:pd.DataFrame)->Path:
     "scores/<name>.csv in a run folder"
