@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'ISIC', 'ANIMALS', 'CLOTHES', 'NOBODY', 'Source', 'dataset', 'known_datasets',
            'check_data_options', 'load_dataset', 'stratified', 'mnist5k', 'digits', 'long_tail', 'home',
-           'fashion_mnist', 'cifar10', 'cifar100', 'imagefolder', 'isic2019', 'animal10n', 'clothing1m', 'webvision',
-           'replace_images', 'load_images', 'Labelled', 'Data', 'split', 'read_probe', 'read_scores', 'cleanest',
-           'with_threshold']
+           'fashion_mnist', 'cifar10', 'cifar100', 'imagefolder', 'imagelist', 'read_images', 'isic2019', 'animal10n',
+           'clothing1m', 'webvision', 'replace_images', 'load_images', 'Labelled', 'Data', 'split', 'read_probe',
+           'read_scores', 'cleanest', 'with_threshold']
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import csv
@@ -73,9 +73,10 @@ class Source:
 # %% ../nbs/03_datasets.ipynb #datasets
 DATASETS = {}
 
-def dataset(f):
+def dataset(f=None, *, of_file:bool=False): # True: its data_dir is a file
     "Register `f(data_dir, **options) -> Source` under its own name"
-    DATASETS[f.__name__] = f
+    if f is None: return partial(dataset, of_file=of_file)
+    DATASETS[f.__name__], f.of_file = f, of_file
     return f
 
 def known_datasets()->dict: # name -> function
@@ -107,7 +108,8 @@ def load_dataset(name:str, # a name in `DATASETS`
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
     check_data_options(name, options | dict(train_size=train_size, test_size=test_size, sample=sample, sample_seed=sample_seed, imbalance=imbalance, augment=augment))
-    if data_dir is not None and not Path(data_dir).is_dir(): raise FileNotFoundError(f"data folder {data_dir} does not exist")
+    if data_dir is not None and not (Path(data_dir).is_file() if DATASETS[name].of_file else Path(data_dir).is_dir()):
+        raise FileNotFoundError(f"data {'file' if DATASETS[name].of_file else 'folder'} {data_dir} does not exist")
     source = DATASETS[name](None if data_dir is None else Path(data_dir), **options)
     source.train.augment = augment
     def some(y, size, purpose): return stratified(y, size, sample_seed, purpose) if sample == 'stratified' else np.sort(stream(sample_seed, purpose).choice(len(y), size, replace=False))
@@ -311,6 +313,32 @@ def _hold_out(y, groups, names:dict, what:str)->tuple: # sorted indices (train, 
             if not taken or taken + size[g] <= want: test.append(g); taken += size[g]
     held = np.isin(groups, test)
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+# %% ../nbs/03_datasets.ipynb #def-imagelist
+@dataset(of_file=True)
+def imagelist(data_dir, image_size:int=224, workers:int|None=None, hold_out:bool=True, in_memory:bool=False):
+    "Images that a csv lists, with the columns path and label"
+    _check_sizes('imagelist', image_size, workers)
+    if data_dir is None: raise FileNotFoundError("data set 'imagelist' needs data_dir: a csv file with the columns path and label")
+    paths, labels = read_images(data_dir)
+    classes, y = np.unique(labels, return_inverse=True)
+    train, test = _hold_out(y, np.arange(len(y)), dict(enumerate(classes)), 'image') if hold_out else (np.arange(len(y)), np.arange(0))
+    images = FolderImages(paths, image_size, workers)
+    bad = from_first(lambda: unreadable(paths))
+    if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend them, or take them out of {data_dir}")
+    def part(i): return images.take(i) if in_memory and len(i) else images.subset(i)
+    return Source('imagelist', classes.tolist(), part(train), y[train], part(test), y[test], root=None if in_memory else data_dir.parent)
+
+def read_images(path)->tuple: # (paths of files, their labels)
+    "A csv with the columns path and label; ValueError for labels that are empty or all alike and images that are named twice, FileNotFoundError for files that are not there"
+    table = read_csv(path, ['path', 'label'])
+    paths, labels = [os.path.normpath(Path(path).parent/p) for p in table['path']], table['label']
+    empty, twice, gone = labels.str.strip() == '', pd.Series(paths).duplicated(), [p for p in paths if not os.path.isfile(p)]
+    if empty.any(): raise ValueError(f"{empty.sum()} of the {len(table)} rows of {path} have no label; the first is that of {table['path'][empty.idxmax()]!r}")
+    if twice.any(): raise ValueError(f"{path} names {twice.sum()} images twice; the first is {table['path'][twice.idxmax()]!r}")
+    if gone: raise FileNotFoundError(f"{len(gone)} of the {len(table)} images in {path} are not there; the first is {gone[0]}")
+    if labels.nunique() < 2: raise ValueError(f"{path} has one label, {labels[0]!r}; two or more are needed")
+    return paths, labels.tolist()
 
 # %% ../nbs/03_datasets.ipynb #isic-mel-nv-bcc-ak-bkl-df-va
 ISIC = ['MEL', 'NV', 'BCC', 'AK', 'BKL', 'DF', 'VASC', 'SCC', 'UNK']

@@ -58,6 +58,7 @@ def evaluate_run(folder, # of a run
                     logits = predict(net, images.to(device))
                 rows.append(dict(network=name or 'network', test=test, samples=len(images), epoch=state['epoch'],
                                  steps=len(state['middle']['losses']) if state.get('middle') else 0, **evaluate(logits, labels)))
+    if not rows: raise ValueError(f"run {run.folder} has no test set: nothing was held out of its data")
     return pd.DataFrame(rows)
 
 def _check_same(run, source):

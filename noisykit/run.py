@@ -93,8 +93,7 @@ PRESETS = [
     *((dict(method=m, dataset=d), dict(study=m), "the method's own paper") for m, other in (('mlc', 'clothing1m'), ('ieg', 'webvision'), ('fsr', 'webvision')) for d in (*CIFARS, other)),
     (dict(dataset='mnist5k'), dict(noise_rate=.8, lr=.2),
      'our choice: a rate where noise matters on 5,000 easy digits; lr the better of 0.05 and 0.2 on seed 0'),
-    (dict(dataset='imagefolder'), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0),
-     'default: labels as they are'),
+    *((dict(dataset=d), dict(noise='none', model='resnet18', batch_size=32, lr=.01, probe_size=0), 'default: labels as they are') for d in ('imagefolder', 'imagelist')),
     (dict(dataset='text'), dict(noise='none', model='embedding_bag', optimizer='adam', lr=.01, weight_decay=0., probe_size=0), 'our choice: labels as they are, a network that reads words'),
     *((dict(dataset=d), dict(noise='none', probe_size=0), 'its own labels are noisy, and nobody knows the true ones') for d in ('animal10n', 'webvision', 'clothing1m', 'webvision50', 'clothing100k')),
     (dict(dataset='cifar10', noise='asymmetric'), dict(noise_options={'map': 'cifar10'}), 'the usual CIFAR-10 map (SLN, IEG, DivideMix)'),
@@ -147,6 +146,10 @@ PRESETS = [
        "FSR's options for long tails (its code)") for d in CIFARS),
     *((dict(study='fsr_tail_noise', dataset=d, method='fsr'), {'options.smoothing': .1, 'options.after': 160}, "FSR's options for long tails with noise (its code)") for d in CIFARS),
     *((dict(study=s, dataset=d, method='mo'), {'options.ema_ramp': True}, "the ramp of IEG's and FSR's average (TensorFlow's)") for s in ('ieg', 'fsr', 'fsr_tail', 'fsr_tail_noise') for d in (*CIFARS, *(['webvision'] if s in ('ieg', 'fsr') else []))),
+    *((dict(study='dividemix', dataset=d), dict(noise=n, noise_rate=.2, model=m, epochs=e, batch_size=32, lr=lr, momentum=.9, weight_decay=wd, probe_size=0, schedule={'milestones': [e//2], 'gamma': .1}),
+       f"DivideMix in the LSTM detector's study: {e} epochs of 32, x0.1 after {e//2} (its code); {m} is our choice") for d, n, m, e, lr, wd in (('cub200', 'uniform', 'resnet34', 300, .1, 1e-4), ('webvision50', 'none', 'resnet50', 100, .01, 5e-4))),
+    *((dict(study='dividemix', dataset=d, method='dividemix'), {'options.alpha': a, 'options.lambda_u': u}, "DivideMix's options in the LSTM detector's study (its code)") for d, a, u in (('cub200', 4., 25.), ('webvision50', .5, 0.))),
+    (dict(study='dividemix', dataset='cub200', model='resnet34'), dict(weights='IMAGENET1K_V1'), 'our choice: ImageNet weights, as for the training dynamics'),
     *((dict(study=s, dataset=d), dict(noise='symmetric', noise_rate=.2, model='resnet32', epochs=e, batch_size=b, lr=.1, momentum=.9, nesterov=True, weight_decay=1e-4, probe_size=0,
                                       schedule={'milestones': m, 'gamma': .1}, **more), f"the LSTM detector's {what} on CIFAR: ResNet-32, {e} epochs, x0.1 at {' and '.join(map(str, m))} (Jia et al., AAAI 2023, its code)")
       for d in CIFARS for s, what, e, b, m, more in (('td', 'training dynamics', 200, 128, [100, 150], dict(dynamics='evaluation', keep_probs=True)), ('td_retrain', 'retraining', 300, 256, [150], {}))),
@@ -281,7 +284,7 @@ def _check_meaning(c, given):
 def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
-    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'text') and c['data_dir'] else ''
+    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'imagelist', 'text') and c['data_dir'] else ''
     part = f"-fold{c['val_fold']}"*(c['val_fold'] > 0) + ('' if c['threshold'] is None else f"-threshold{c['threshold']}") + ('' if c['remove_ratio'] is None else f"-{Path(c['scores_file']).stem}{c['remove_ratio']:g}")
     return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"
 

@@ -28,7 +28,7 @@ def parameters(command):
 ISIC_SMALL = dict(image_size=32, train_size=160, test_size=60, workers=0)   # no processes for a few small images
 
 # what makes the documented line small: a small network, few epochs
-SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "view_noise": "", "plot_run": ""}
+SMALL = {"run_method": "-p epochs 2 -p model cnn -p batch_size 32 -p device cpu", "train_detector": "-p epochs 2 -p batch_size 32"}
 FILES_SMALL = dict(webvision=dict(num_classes=6)) | {d: {} for d in ("clothing1m", "cub200", "caltech256", "webvision50", "clothing100k")}   # instead of 50 classes
 
 def small(command):

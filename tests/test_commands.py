@@ -27,9 +27,10 @@ def test_every_line_is_one_that_its_notebook_takes(what):
 def folder(tmp_path_factory): commands.make_data(d := tmp_path_factory.mktemp("commands")); return d
 
 SHOWN = ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "Mixup, hard", "label shares of a run", "MLC, texts",
-         "IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", "IEG, evaluation of a saved run, ResNet-29", "IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", "FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2"]
+         "IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", "IEG, evaluation of a saved run, ResNet-29", "IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", "FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2",
+         *(f"training dynamics, {w}" for w in ("step 1, CIFAR-10, uniform 0.2", "step 1, a run's dynamics as the study's files", "step 2, a detector from CIFAR-10, 0.2", "which labels are wrong, CIFAR-10", "step 3, CIFAR-10, uniform 0.2, without 0.2"))]
 
-@pytest.mark.parametrize("what", SHOWN)   # the third draws the second, label shares and evaluation are of the one before
+@pytest.mark.parametrize("what", SHOWN)   # the third draws the second, label shares and evaluation are of the one before, the last five build on each other
 def test_some_lines_run(folder, what):
     done = commands.run(LINES[what], folder)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -40,6 +41,12 @@ def test_some_lines_run(folder, what):
     if "evaluation" in what: assert f"{Run(folder/'runs/ieg-cifar10-resnet29').metrics.test_accuracy_ema.iloc[-1]:.4f}".rstrip("0") in printed(folder/"runs/evaluation.ipynb")
     if "WebVision" in what: assert {"test_accuracy_ema", "imagenet_accuracy_ema"} <= set((run := Run(folder/"runs/ieg-webvision")).metrics) and run.config["nproc"] == 2 and len(run.data["clean"]) == 12
     if what.startswith("FSR"): assert (run := Run(folder/"runs/fsr-tail-noise-cifar10")).samples("weight", 1).std() == 0 < run.samples("weight", 2).std() and run.labels.flipped.any() and "queue_purity" in run.metrics
+
+    if "study's files" in what: assert {"training_dynamics.npz", "metadata.pth"} <= {p.name for p in (folder/"runs/td-cifar10-0.2-files").iterdir()}
+    if what.endswith("without 0.2"):
+        run, scores = Run(folder/"runs/retrain-cifar10-0.2"), pd.read_csv(folder/"runs/td-cifar10-0.2/scores/lstm.csv")
+        assert run.all_labels.split.value_counts().to_dict() == dict(train=192, removed=48) and (run.all_labels.given == Run(folder/"runs/td-cifar10-0.2").all_labels.given).all()
+        assert set(run.all_labels.query("split == 'removed'").index) == set(scores.sort_values("score", ascending=False)["index"][:48])
 
 def printed(notebook):
     "What its cells put out, not what they say"

@@ -15,6 +15,7 @@ from noisykit.detection.detectors import common_labels, detect, detect_all, open
 from noisykit.detection.measures import measure, with_intervals
 from noisykit.noise import make_noise
 from noisykit.record import EpochRecord, Run, write_samples
+from noisykit.run import run_method
 
 def constructed(folder, given, true=None, epochs=(), split=None, classes=10, threshold=None, **final):
     "A run folder with these labels, a dict of fields for each epoch, and fields of `final_valid`"
@@ -220,3 +221,40 @@ def test_run_detector_without_known_flips_and_with_mistakes(tmp_path, l2r_run):
         done = papermill("run_detector", out, **{"runs": run, **wrong})
         assert done.returncode and re.search(re.escape(said), done.stderr), (wrong, done.stderr[-500:])
     assert not (run/"scores").exists()
+
+REAL = dict(dataset="digits", noise="symmetric", noise_rate=.2, probe_size=0, quiet=True, device="cpu")
+
+def test_real_threshold_runs(tmp_path):
+    runs = [run_method(run_dir=tmp_path/f"{k}", threshold=k, epochs=8, **REAL) for k in (0, 1)]
+    tagged = [set(r.all_labels["index"][r.all_labels.given == 10]) for r in runs]
+    assert len(tagged[0]) == len(tagged[1]) == 143 and not tagged[0] & tagged[1]
+    table = detect(runs, "aum")
+    m = measure(table)
+    assert len(table) == 1437 and table.given.max() == 9 and np.isclose(table.flipped.mean(), .2, atol=.05) and table.suggested.max() == 9
+    assert m["roc_auc"] > .95 and m["recall"] > .6 and m["precision"] > .6, m
+    assert len(detect(runs[0], "aum")) == len(detect(runs[0], "truth")) == 1437 - 143
+
+@pytest.fixture(scope="module")
+def real_folds(tmp_path_factory):
+    d = tmp_path_factory.mktemp("real_folds")
+    return [run_method(run_dir=d/f"{k}", val_share=1/3, val_fold=k, epochs=5, **REAL) for k in range(3)]
+
+def test_real_folds(real_folds, tmp_path):
+    tables, left_out = detect_all(real_folds)
+    assert {"confident", "self_confidence", "aum"} <= set(tables) and "weight" in left_out
+    for n in ("confident", "self_confidence", "aum"):
+        m = measure(tables[n])
+        assert m["samples"] == 1437 and m["roc_auc"] > .95, (n, m)
+    m = measure(tables["confident"])
+    assert m["recall"] > .7 and m["precision"] > .7, m
+    flips = tables["aum"][tables["aum"].flipped]
+    assert (flips.suggested == flips.true).mean() > .8
+    last = real_folds[2]
+    p = last.samples("probs", "final_valid").astype(float)
+    one = tables["self_confidence"].set_index("index").score[last.valid["index"]]
+    assert np.allclose(one, 1 - p[np.arange(len(p)), last.valid.given], atol=1e-6) # each held out by one run alone
+    done = papermill("run_detector", tmp_path/"out.ipynb", yaml=f"runs: [{', '.join(str(r.folder) for r in real_folds)}]\ndetectors: [confident, aum]", top=5)
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = (tmp_path/"out.ipynb").read_text()
+    assert f"confident calls {tables['confident'].called.sum():,} of 1,437 mislabelled: precision {m['precision']:.1%}, recall {m['recall']:.1%}" in text
+    assert pd.read_csv(real_folds[0].folder/"scores"/"confident.csv").equals(tables["confident"]) and not (real_folds[1].folder/"scores").exists()

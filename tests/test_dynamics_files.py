@@ -59,6 +59,20 @@ def test_without_a_validation_split(tmp_path):
     a, b = (train_detector(r, epochs=1).about["history"][0]["auc"] for r in (run, back))
     assert abs(a - b) < 0.01
 
+def test_the_largest_probabilities(tmp_path):
+    run = run_method(keep_probs=3, val_share=0.1, run_dir=str(tmp_path/"run"), **SMALL)
+    td, labels, _ = arrays(export_dynamics(run, tmp_path/"files"))
+    given = run.labels.given.to_numpy()
+    assert td.shape == (len(given), 3, 3) and (labels[:, 0] == given).all() and np.abs(td[:, :, 0] - run.samples("given_prob").T).max() < 5e-4
+    probs, classes = run.samples("probs", 2), run.samples("classes", 2)
+    kept = (classes[:, :, None] == labels[:, None, 1:]) # a class beyond the three of an epoch is 0 there
+    assert (td[:, 1, 1:] == (probs[:, :, None]*kept).sum(1)).all() and 0.5 < kept.any(1).mean() < 1
+    results = pd.read_csv(tmp_path/"files/results_valid.csv")
+    held = run.all_labels.query("split == 'valid'")
+    assert (results["index"] == held["index"].to_numpy()).all() and (results.Label == held.given.to_numpy()).all()
+    back = import_dynamics(tmp_path/"files", tmp_path/"back")
+    assert back.samples("probs", -1).shape == (len(given), 3) and (back.samples("given_prob", 2) == td[:, 1, 0]).all()
+
 def test_round_trip(run, files, tmp_path):
     back = import_dynamics(files, tmp_path/"back")
     assert back.config["method"] == "imported" and back.finished and (back.samples("probs") == run.samples("probs")).all()
@@ -107,7 +121,7 @@ def test_refused(run, files, broken, tmp_path):
     np.savez(broken/"training_dynamics.npz", td=td.transpose(0, 2, 1)[:, :4], labels=labels)
     assert "td must be [samples, epochs, channels]" in sentence(import_dynamics, broken, tmp_path/"new")
     assert "must be new" in sentence(import_dynamics, files, run.folder) and "already has" in sentence(export_dynamics, run, files)
-    assert "holds no run" in sentence(run_or_files, tmp_path, tmp_path/"new")
+    assert "holds no run" in sentence(run_or_files, run.folder.parent, tmp_path/"new")
     back = import_dynamics(files, tmp_path/"back")
     before = tree(back.folder)
     with pytest.raises(Refused, match="another configuration"): run_method(run_dir=str(back.folder), **SMALL)
@@ -119,5 +133,3 @@ def test_papermill(run, tmp_path):
         done = papermill("exchange_dynamics", tmp_path/"out.ipynb", **params)
         assert done.returncode == 0, done.stderr[-3000:]
     assert Run(tmp_path/"back").finished
-    done = papermill("exchange_dynamics", tmp_path/"out.ipynb", run_dir=run.folder, folder=tmp_path/"other", way="both")
-    assert done.returncode and "unknown way 'both'" in done.stderr

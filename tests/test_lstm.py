@@ -104,8 +104,8 @@ def test_refused(run, tmp_path):
 
 def test_papermill(run, tmp_path):
     out = tmp_path/"new/digits_lstm_detector.pth.tar"
-    done = papermill("train_detector", tmp_path/"out.ipynb", runs=run.folder, out=out, epochs=2)
+    done = papermill("train_detector", tmp_path/"out.ipynb", f"out: {out}", runs=run.folder, epochs=2)
     assert done.returncode == 0, done.stderr[-3000:]
     assert load_detector(out).about == train_detector(Run(run.folder), epochs=2).about
-    done = papermill("train_detector", tmp_path/"out.ipynb", runs=run.folder, out=out)
+    done = papermill("train_detector", tmp_path/"out.ipynb", f"out: {out}", runs=run.folder)
     assert done.returncode and "exists already" in done.stderr

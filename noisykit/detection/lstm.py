@@ -113,7 +113,7 @@ def train_detector(runs, # a run, a folder, or a list of them
         score = Detector(net, {}, {}).score(x[held].cpu().numpy())
         history.append(dict(epoch=epoch, loss=loss, accuracy=float(((score > .5) == y[held]).mean()), auc=float(roc_auc_score(y[held], score)), average_precision=float(average_precision_score(y[held], score))))
         if best is None or history[-1]['accuracy'] > best['best_prec']:
-            best = dict(epoch=epoch, best_prec=history[-1]['accuracy'], optimizer=_copied(opt.state_dict()), net=_copied(net.state_dict()))
+            best = dict(epoch=epoch, best_prec=history[-1]['accuracy'], optimizer=opt.state_dict() | dict(state={}), net={k: p.cpu().clone() for k, p in net.state_dict().items()}) # whoever goes on begins with new moments
     net.load_state_dict(best.pop('net'))
     about = dict(moments=T, runs=[_about(r, f) for r, (_, f) in zip(runs, known)], settings=settings | dict(resume=Path(resume).name if resume else None),
                  held_out=dict(samples=len(held), flipped=int(y[held].sum())) | history[best['epoch'] - 1], history=history, noisykit=noisykit.__version__, torch=str(torch.__version__))
@@ -135,8 +135,6 @@ def _step(net, opt, x, y, clip)->float: # sum of the losses
     if clip: nn.utils.clip_grad_norm_(net.parameters(), clip)
     opt.step()
     return loss.item()*len(x)
-
-def _copied(state): return {k: _copied(v) if isinstance(v, dict) else v.cpu().clone() if isinstance(v, Tensor) else v for k, v in state.items()}
 
 def _about(run, flipped): return {k: run.config.get(k) for k in ('method', 'dataset', 'model', 'noise', 'noise_rate', 'lr', 'epochs', 'seed')} | dict(samples=len(flipped), flipped=int(flipped.sum()))
 
