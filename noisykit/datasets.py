@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'FASHION', 'CIFAR', 'ISIC', 'ANIMALS', 'CLOTHES', 'NOBODY
            'check_data_options', 'load_dataset', 'stratified', 'mnist5k', 'digits', 'long_tail', 'home',
            'fashion_mnist', 'cifar10', 'cifar100', 'imagefolder', 'imagelist', 'read_images', 'isic2019', 'animal10n',
            'clothing1m', 'webvision', 'replace_images', 'load_images', 'Labelled', 'Data', 'split', 'read_probe',
-           'read_scores', 'cleanest', 'with_threshold']
+           'scores_of', 'read_scores', 'cleanest', 'with_threshold']
 
 # %% ../nbs/03_datasets.ipynb #import-gzip
 import csv
@@ -275,6 +275,7 @@ def imagefolder(data_dir, image_size:int=224, workers:int|None=None, skip_unread
     if len(classes) < 2: raise FileNotFoundError(f"data folder {data_dir} holds {len(classes)} class folders; two or more are needed")
     parts = [_scan(d, classes) for d in ((data_dir/'train', test_dir) if test_dir else (data_dir,))]
     parts, skipped = zip(*(_readable(*part, skip_unreadable) for part in parts))
+    if test_dir and not hold_out: raise ValueError(f"data option hold_out has no meaning for {data_dir}, which holds {test_dir.name}/: nothing is held out of train/")
     if not test_dir and not hold_out: parts = (*parts, ([], np.array([], int)))
     elif not test_dir:
         (paths, y), = parts
@@ -643,17 +644,22 @@ def _by_name(files):
     return places
 
 # %% ../nbs/03_datasets.ipynb #def-read-scores
-def read_scores(path, # csv with columns index (position in the training set, as in labels.csv) and score (higher: more suspicious)
-                index:np.ndarray # [N] positions of the samples that need one
-               )->np.ndarray: # [N]
-    "Scores as a detector wrote them; ValueError for a sample without a score, or with two"
+def scores_of(path # csv with columns index (position in the training set, as in labels.csv) and score (higher: more suspicious)
+             )->pd.Series: # index -> score, nan where it is empty; in the order of the file
+    "FileNotFoundError, or ValueError for an index that is there twice, or what is no number"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"scores file {path} does not exist")
     table = read_csv(path, ['index', 'score'])
-    try: found = pd.Series(table.score.astype(float).to_numpy(), table['index'].astype(int))
+    try: found = pd.Series(table.score.replace('', 'nan').astype(float).to_numpy(), table['index'].astype(int))
     except ValueError as e: raise ValueError(f"scores file {path} must have a whole number as index and a number as score in every row ({e})") from None
     if found.index.has_duplicates: raise ValueError(f"scores file {path} has index {found.index[found.index.duplicated()][0]} more often than once")
-    scores = found.reindex(index).to_numpy()
+    return found
+
+def read_scores(path, # as of `scores_of`
+                index:np.ndarray # [N] positions of the samples that need one
+               )->np.ndarray: # [N]
+    "Scores as a detector wrote them; ValueError for a sample without a score, or with two"
+    scores = scores_of(path).reindex(index).to_numpy()
     if np.isnan(scores).any(): raise ValueError(f"scores file {path} has no score for {np.isnan(scores).sum()} of the {len(index)} training samples; the first is index {index[np.isnan(scores)][0]}: were they made from a run with the same data, probe and seed?")
     return scores
 

@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 
 from .checks import check_name
-from .datasets import load_dataset
+from .datasets import load_dataset, scores_of
 from .evaluation import _check_same, read_checkpoint, saved_networks
-from .readers import read_csv
 from .record import Run, write_whole
 from .run import _check_device, _finished, numerics
 from .training import predict
@@ -28,13 +27,12 @@ def suspects(labels:pd.DataFrame, # a run's `all_labels`
             )->np.ndarray: # positions in the training set, the most suspicious first
     "The images with the highest scores; ValueError for scores that are not of these images, or too few of them"
     if not 0 < share <= 1: raise ValueError(f"share is {share!r}; a number above 0, at most 1")
-    if not Path(path).is_file(): raise FileNotFoundError(f"scores file {path} does not exist")
-    N, table = len(labels), read_csv(path, ['index', 'score'])
-    index, score = (pd.to_numeric(table[k], errors='coerce') for k in ('index', 'score'))
-    if not (index.isin(range(N)) & ~index.duplicated()).all(): raise ValueError(f"scores file {path} is of other images: its indices must be whole numbers from 0 to {N - 1}, none of them twice")
-    scored, n = index[score.notna()].astype(int).to_numpy(), int(N*share + 1e-9)
+    N, scores = len(labels), scores_of(path)
+    if not scores.index.isin(range(N)).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {N - 1}")
+    scores, n = scores.dropna(), int(N*share + 1e-9)
+    scored = scores.index.to_numpy()
     if not 0 < n <= len(scored): raise ValueError(f"share {share:g} of {N:,} images is {n:,}; scores file {path} has scores for {len(scored):,}")
-    return scored[np.argsort(-score.dropna().to_numpy(), kind='stable')][:n]
+    return scored[np.argsort(-scores.to_numpy(), kind='stable')][:n]
 
 # %% ../nbs/08d_debugging.ipynb #def-relabel
 def relabel(folder, # of a run
@@ -71,7 +69,7 @@ def said(run:Run, labels:pd.DataFrame, # of the run whose labels are repaired
     _check_same(run, source)
     with numerics(c['precision']):
         *_, net = saved_networks(run, read_checkpoint(run), source.train.shape[0]).values()
-        return predict(net.to(device, memory_format=torch.channels_last), source.train.to(device), rows.copy()).argmax(1).cpu().numpy()
+        return predict(net.to(device, memory_format=torch.channels_last), source.train.to(device), rows.copy())[:, :len(source.classes)].argmax(1).cpu().numpy()
 
 # %% ../nbs/08d_debugging.ipynb #def-repairs
 def repairs(table:pd.DataFrame # of `relabel`

@@ -35,7 +35,7 @@ from .noise import LAWS, law_options, load_noise, make_noise
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .record import Run, check_run, locked, open_run, write_labels
 from .text import shown
-from .training import Trainer, create_optimizer, create_options, create_schedule, expanded, known_methods
+from .training import Trainer, create_optimizer, create_options, create_schedule, expanded, known_methods, restarts
 
 # %% ../nbs/08_run.ipynb #dataclass
 @dataclass
@@ -267,6 +267,8 @@ def _check_meaning(c, given):
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
     if given.get('meta_level') == 'last' and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
     if c['dynamics'] == 'training' != create_options(c['method'], None)[0][0].measured: raise ValueError(f"method {c['method']!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
+    if restarts(c['schedule']) and create_options(c['method'], None)[0][0].measured == 'evaluation': raise ValueError(f"method {c['method']!r} has epochs of different lengths, and no use for a schedule that restarts: take constant, cosine or milestones")
+    if c['threshold'] is not None and 'pseudo_run' in (c['options'] or {}): raise ValueError(f"threshold gives samples a class that the network of method {c['method']!r} does not know: use it with another method")
     if c['val_fold'] and not c['val_share']: raise ValueError("val_fold says which validation split is kept, and there is none: set val_share to 1 over the number of folds")
     if (c['scores_file'] is None) != (c['remove_ratio'] is None): raise ValueError("scores_file and remove_ratio go together: the scores say which samples are taken out, the ratio how many")
     if (c['study'] or '').startswith('fsr_tail') and not c['data_dir'] and not (c['data_options'] or {}).get('imbalance'): raise ValueError(f"study {c['study']!r} is for long tails: set data option imbalance, or data_dir to long-tailed files")
@@ -496,9 +498,11 @@ def notebook_parameters(namespace:dict, # the notebook's globals()
 # %% ../nbs/08_run.ipynb #def-run-pictures-run-run-tup
 def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
     "Access to the images behind a run's record"
+    if run.config['method'] == 'imported': raise ValueError(f"run {run.folder} was imported: there are no pictures behind its record")
     if 'file' in run.labels: # no need to decode all of them again
         options = run.config['data_options'] or {}
-        images = FolderImages([str(Path(run.config['data_dir'])/f) for f in run.labels['file']], options.get('image_size', 224), workers=0)
+        root = Path(run.config['data_dir'])
+        images = FolderImages([str((root.parent if root.is_file() else root)/f) for f in run.labels['file']], options.get('image_size', 224), workers=0)
         return lambda rows: images.take(rows).pixels, run.data['classes']
     foreign = (run.all_labels.true < 0) & (run.all_labels.given >= 0) # open-set noise changes images
     c = run.config

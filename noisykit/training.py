@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'BAR', 'Batch', 'Step', 'Method', 'AddOn', 'method', 'addon', 'compose',
            'known_methods', 'expanded', 'create_options', 'epoch_batches', 'evaluation_mode', 'predict', 'evaluate',
-           'create_optimizer', 'create_schedule', 'restarts', 'Trainer', 'summary', 'line']
+           'create_optimizer', 'create_schedule', 'restarts', 'Trainer', 'line']
 
 # %% ../nbs/05_training.ipynb #import-math
 import io
@@ -33,7 +33,7 @@ from .datasets import Data
 from .images import torch_stream
 from .metagrad import MetaGrad, meta_grad
 from .processes import CLOCK, Signals, Stopped, from_first, part, rank, total, world
-from .record import EpochRecord, Run, probabilities, sample_values, write_metrics, write_samples, write_whole
+from .record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples, write_whole
 
 # %% ../nbs/05_training.ipynb #dataclass
 @dataclass
@@ -464,20 +464,6 @@ class Trainer:
         if paths: print("training from the first epoch", flush=True)
 
 # %% ../nbs/05_training.ipynb #def-summary-values-dict-nois
-def summary(values:dict, noise)->dict:
-    "Means of the per-sample values: all samples, clean ones, flipped ones"
-    if not values: return {}
-    parts = {'': slice(None), '_clean': ~noise.flipped, '_flipped': noise.flipped}
-    agrees = values['prediction'] == noise.given
-    row = {f'train_loss{k}': _mean(values['loss'][p]) for k, p in parts.items()}
-    row |= {f'train_accuracy{k}': _mean(agrees[p]) for k, p in parts.items()} | dict(train_accuracy_true=_mean((values['prediction'] == noise.true)[noise.true >= 0]))
-    if 'target' in values: row |= {f'target_true{k}': _mean((values['target'] == noise.true)[p]) for k, p in parts.items()} # right after correction
-    chosen = set(values) - {'given_prob', 'prediction', 'max_prob', 'loss', 'margin', 'target', 'target_prob', 'probs', 'classes'} # weight, beta: by a method
-    for name in sorted(chosen): row |= {f'{name}{k}': _mean(values[name][p]) for k, p in parts.items() if k}
-    return row
-
-def _mean(a): return float(np.nanmean(a)) if len(a) else float('nan')
-
 def line(row:dict, epochs:int)->str:
     "An epoch in one line"
     text = f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}  {row['seconds']:.1f} s  objective {row['objective']:.3f}"

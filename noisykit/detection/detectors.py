@@ -64,7 +64,7 @@ def common_labels(runs:list)->pd.DataFrame: # index, split, true, given, flipped
     table = known = None
     for run in runs:
         new = run.all_labels
-        own = (new.split != 'probe').to_numpy() & ~_tagged(run, new)
+        own = (new.split != 'probe').to_numpy() & (new.given >= 0).to_numpy() & ~_tagged(run, new)
         if table is None: table, known = new.copy(), own; continue
         if len(new) != len(table) or any((new[k] != table[k])[own & known].any() for k in ('true', 'given', 'file') if k in table.columns.intersection(new.columns)):
             raise ValueError(f"runs {runs[0].folder} and {run.folder} do not have the same samples under the same given labels: detectors take runs of one data set, noise and seed of the noise")
@@ -96,7 +96,7 @@ def out_of_fold(runs:list)->np.ndarray: # float64 [N, C], nan for a sample that 
     "Mean probabilities over the runs that held a sample out; ValueError where none has any"
     held, C = [run for run in runs if run.readable('final_valid')], num_classes(runs[0])
     if not held: raise ValueError(f"run {runs[0].folder} has no out-of-fold probabilities: they come from finished runs with a validation split, K of them with val_share 1/K and val_fold 0 to K-1 for every sample")
-    return _mean([_placed(run, run.all_labels.query("split == 'valid'"), run.samples('probs', 'final_valid')[:, :C].astype(float)) for run in held])
+    return _mean([_placed(run, run.valid, run.samples('probs', 'final_valid')[:, :C].astype(float)) for run in held])
 
 # %% ../../nbs/06m_detection.detectors.ipynb #suggest
 def suggest(runs:list)->np.ndarray: # int [N] classes, or -1
@@ -229,7 +229,8 @@ def weight(runs):
 def self_confidence(runs):
     "1 - out-of-fold probability of the given label"
     given = common_labels(runs).given.to_numpy()
-    return 1 - np.take_along_axis(out_of_fold(runs), np.maximum(given, 0)[:, None], 1)[:, 0]
+    p = out_of_fold(runs)
+    return 1 - np.take_along_axis(p, given.clip(0, p.shape[1] - 1)[:, None], 1)[:, 0]
 
 def _cleanlab(runs): # (module, rows that are judged, their given labels, their probabilities)
     try: import cleanlab.filter, cleanlab.rank

@@ -21,7 +21,7 @@ import yaml
 import noisykit
 from ..noise import transitions
 from ..record import Run, write_samples, write_whole
-from ..training import summary
+from ..record import summary
 
 # %% ../../nbs/06o_detection.dynamics.ipynb #def-channels
 def channels(run:Run)->tuple: # float16 [N, T, K] probabilities, int16 [N, K] their classes
@@ -51,9 +51,9 @@ def export_dynamics(run, # or its folder
                    )->Path:
     "Write a run's training dynamics as the LSTM study's files; ValueError where `folder` has any of them"
     run, folder = run if isinstance(run, Run) else Run(run), Path(folder)
-    if there := [n for n in FILES if (folder/n).exists()]: raise ValueError(f"folder {folder} already has {there[0]}: choose another one")
+    if there := [n for n in (*FILES, 'results_valid.csv', 'results_test.csv') if (folder/n).exists()]: raise ValueError(f"folder {folder} already has {there[0]}: choose another one")
     (td, labels), rows, m = channels(run), run.labels, run.metrics
-    held = run.all_labels.query("split == 'valid'")
+    held = run.valid
     split = 'valid' if len(held) else 'test'
     meta = OrderedDict((k, torch.tensor(v.to_numpy())) for k, v in dict(train_indices=rows['index'], valid_indices=held['index'], true_targets=rows.true, assigned_targets=rows.given, label_flipped=rows.flipped).items())
     column = lambda name: m[name] if name in m else np.nan
@@ -118,6 +118,8 @@ def _read(folder):
     try: meta = {k: np.asarray(v) for k, v in torch.load(folder/FILES[1], map_location='cpu', weights_only=True).items()}; meta['true_targets'], meta['train_indices'], meta['valid_indices']
     except Exception as e: raise ValueError(f"{folder/FILES[1]} cannot be read as metadata ({type(e).__name__}): it takes train_indices, valid_indices and true_targets") from None
     if td.ndim != 3 or 0 in td.shape or labels.shape != (td.shape[0], td.shape[2]): raise ValueError(f"{folder/FILES[0]}: td must be [samples, epochs, channels] and labels [samples, channels]; got {list(td.shape)} and {list(labels.shape)}")
+    rows = np.concatenate([meta['train_indices'], meta['valid_indices']])
+    if rows.dtype.kind not in 'iu' or (rows < 0).any() or len(np.unique(rows)) < len(rows): raise ValueError(f"{folder/FILES[1]}: train_indices and valid_indices must be whole numbers from 0 on, none of them twice")
     same = dict(assigned_targets=labels[:, 0], label_flipped=labels[:, 0] != meta['true_targets']) if len(meta['true_targets']) == len(meta['train_indices']) == len(td) else dict(true_targets=None)
     for k, v in same.items():
         if v is None or k in meta and not np.array_equal(meta[k], v): raise ValueError(f"{FILES[0]} and {FILES[1]} in {folder} are not of one run: {k} of {len(meta[k])} samples do not fit the labels of {len(td)}")
