@@ -248,7 +248,7 @@ def _table(head, rows): # {name: class}, rows of html
     body = ''.join('<tr>' + cells('td', row) + '</tr>' for row in rows)
     return f'<div class="wide"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
 
-def _percent(p, digits=0): return f'{100*p:.{digits}f} %'
+def _percent(p, digits=0): return f'{100*p:.{digits}f}\u00a0%'
 
 # %% ../nbs/08e_audit.ipynb #def-page
 def page(about:dict, # as `audit` writes it
@@ -258,8 +258,10 @@ def page(about:dict, # as `audit` writes it
     "audit.html"
     a, rate = about, about['noise_rate']
     tiles = [(f"{a['images']:,}", f"images in {a['classes']} classes"), (f"{a['suspects']:,}", 'labels the networks doubt'),
-             (f"{100*rate['estimate']:.1f} %", f"of the labels may be wrong ({100*rate['low']:.1f} % to {100*rate['high']:.1f} %)" + (', by an estimate that is too high here' if a['agreement'] < .75 else '')), (f"{problems.name.nunique():,}", 'images with problems of their own, listed at the end')]
-    cards = [_card(paths[r.path], r.label, f'<div class="num"><span>given {_percent(r.given_prob)},</span> <span>suggested {_percent(r.suggested_prob)}</span></div><small>rank {r.rank}, score {r.score:.3f}</small><small>{_e(r.path)}</small>', r.suggested) for r in suspects.head(top).itertuples()]
+             (_percent(rate['estimate'], 1), f"of the labels may be wrong ({_percent(rate['low'], 1)} to {_percent(rate['high'], 1)}), an estimate that is often too high"), (f"{problems.name.nunique():,}", 'images with problems of their own, listed at the end')]
+    card = lambda r: _card(paths[r.path], r.label, f'<div class="num"><span>given {_percent(r.given_prob)},</span> <span>suggested {_percent(r.suggested_prob)}</span></div><small>rank {r.rank}, score {r.score:.3f}</small><small>{_e(r.path)}</small>', r.suggested)
+    last = max(3, round(rate['estimate']*a['judged']))
+    cards, border = [card(r) for r in suspects.head(top).itertuples()], [card(r) for r in suspects[last - 3:last + 3].itertuples()]
     widest = max((c['suspects']/c['images'] for c in a['per_class']), default=0) or 1
     rows = [(_e(c['label']), f"{c['images']:,}", f"{c['suspects']:,}", f"<span class=bar style='width:{90*c['suspects']/c['images']/widest:.0f}px'></span>{_percent(c['suspects']/c['images'], 1)}", _e(c['taken_for']) + (f" ({c['taken_for_n']})" if c['taken_for'] else '')) for c in a['per_class']]
     options = ''.join(f'<option>{_e(label)}</option>' for label in sorted(set(suspects.head(top).label)))
@@ -274,7 +276,8 @@ def page(about:dict, # as `audit` writes it
 {_table({'class': '', 'images': 'r', 'doubted': 'r', 'share': '', 'most often taken for': ''}, rows)}
 <h2>How many labels are wrong?</h2>
 <p>About <b>{_percent(rate['estimate'], 1)}</b>, some {round(rate['estimate']*a['judged']):,} images; 95 % of {rate['draws']:,} draws of the images with replacement give {_percent(rate['low'], 1)} to {_percent(rate['high'], 1)}, and the {len(rate['folds'])} folds one by one {_percent(min(rate['folds']), 1)} to {_percent(max(rate['folds']), 1)}.</p>
-<p>This is an estimate (confident learning, Northcutt et al. 2021), and usually <b>too high</b>: where the networks are sure and wrong themselves, a right label counts as a wrong one, and the interval does not know of that. Here they agree with <b>{_percent(a['agreement'])}</b> of the given labels. {_e(a['advice'])}</p>
+<p>This is an estimate (confident learning, Northcutt et al. 2021), and usually <b>too high</b>: where the networks are sure and wrong themselves, a right label counts as a wrong one, and the interval does not know of that. Here they agree with <b>{_percent(a['agreement'])}</b> of the given labels. So look where the estimate ends: if the labels of these, around rank {last:,}, are right, then fewer are wrong than it says.</p>
+<div class="grid">{''.join(border)}</div>
 {_problem_part(problems, paths)}
 <footer>Made with noisykit. No file of yours was changed. Method: {_e(a['method'])}</footer></main><script>{SCRIPT}</script></body></html>
 """
@@ -345,9 +348,8 @@ def summed_up(runs:list, suspects, seed:int)->dict:
     rate, low, high = noise_rate(given, sure := confident_class(given, probs), C, seed)
     folds = [noise_rate(given[fold == k], sure[fold == k], C, draws=1)[0] for k in range(len(runs))]
     agreement = float((probs.argmax(1) == given).mean())
-    advice = "They have learned the classes well." if agreement > .9 else "That is little: much of the estimate will be their own mistakes; look at the first images above, and trust the ranking more than the number." if agreement < .75 else "Some of the estimate will be their own mistakes."
     per_class = []
     for label, rows in suspects.groupby('label'):
         taken = rows.suggested[rows.doubted].value_counts()
         per_class.append(dict(label=label, images=len(rows), suspects=int(rows.doubted.sum()), taken_for=taken.index[0] if len(taken) else '', taken_for_n=int(taken.iloc[0]) if len(taken) else 0))
-    return dict(classes=suspects.label.nunique(), suspects=int(suspects.doubted.sum()), judged=len(suspects), agreement=agreement, advice=advice, noise_rate=dict(estimate=rate, low=low, high=high, folds=folds, draws=1000), per_class=sorted(per_class, key=lambda c: -c['suspects']/c['images']))
+    return dict(classes=suspects.label.nunique(), suspects=int(suspects.doubted.sum()), judged=len(suspects), agreement=agreement, noise_rate=dict(estimate=rate, low=low, high=high, folds=folds, draws=1000), per_class=sorted(per_class, key=lambda c: -c['suspects']/c['images']))
