@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PROBLEMS', 'STYLE', 'SCRIPT', 'list_images', 'look', 'look_at_all', 'near_pairs', 'connected', 'find_problems',
-           'trained_on', 'plan', 'train_folds', 'suspicion', 'confident_class', 'noise_rate', 'page', 'audit', 'judged',
-           'summed_up']
+           'trained_on', 'plan', 'check_audit', 'train_folds', 'suspicion', 'confident_class', 'noise_rate', 'page',
+           'audit', 'judged', 'summed_up']
 
 # %% ../nbs/08e_audit.ipynb #imports
 import base64
@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 from .checks import check_type
 from .datasets import home, read_images
-from .detection.detectors import common_labels, known_detectors, out_of_fold
+from .detection.detectors import aum, common_labels, out_of_fold
 from .images import opened
 from .networks import RESNETS, read_weights
 from .noise import stream
 from .record import Run, write_whole
-from .run import run_method, shown_as_sentence
+from .run import resolve, run_method, shown_as_sentence
 from .training import BAR
 
 # %% ../nbs/08e_audit.ipynb #def-list-images
@@ -161,13 +161,21 @@ def _fetched(model):
     return True
 
 # %% ../nbs/08e_audit.ipynb #def-train-folds
+def check_audit(run_dir, table:pd.DataFrame # path, label and digest of the images to train on
+               ):
+    "ValueError if `run_dir` holds something else than an audit of these images; nothing is written"
+    run_dir = Path(run_dir)
+    if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir/'folds').is_dir(): raise ValueError(f"run_dir {run_dir} holds files of something else; choose another run_dir")
+    if (run_dir/'images.csv').is_file() and (run_dir/'images.csv').read_bytes() != table.to_csv(index=False).encode(): raise ValueError(f"run_dir {run_dir} holds an audit of other images, or of these before they or their labels were changed; choose another run_dir")
+
 def train_folds(table:pd.DataFrame, # path and label of the images to train on
                 run_dir, folds:int, settings:dict, # of `plan`
                 seed:int=0, device=None, nproc:int=1)->list: # of Run
     "One run a fold, in `run_dir`/folds; says how long the rest will take"
     run_dir, runs, took = Path(run_dir), [], []
-    write_whole(run_dir/'images.csv', lambda p: table[['path', 'label']].to_csv(p, index=False))
-    data = dict(dataset='imagelist', data_dir=str(run_dir/'images.csv'), data_options=dict(image_size=settings['image_size'], hold_out=False, in_memory=True), noise='none', probe_size=0)
+    (run_dir/'folds').mkdir(parents=True, exist_ok=True)
+    write_whole(run_dir/'images.csv', lambda p: table.to_csv(p, index=False))
+    data = dict(dataset='imagelist', data_dir=str(run_dir/'images.csv'), data_options=dict(image_size=settings['image_size'], hold_out=False, in_memory=len(table)*3*settings['image_size']**2 < 4e9), noise='none', probe_size=0)
     for k in range(folds):
         started = time.perf_counter()
         runs.append(run_method(method='ce', **data, **{k: v for k, v in settings.items() if k != 'image_size'}, val_share=1/folds, val_fold=k, seed=seed, device=device, nproc=nproc, run_dir=str(run_dir/'folds'/str(k)), quiet=k > 0))
@@ -179,8 +187,8 @@ def train_folds(table:pd.DataFrame, # path and label of the images to train on
 def suspicion(runs:list)->np.ndarray: # [N] above 0, up to 1
     "Mean rank of an image by out-of-fold margin and by AUM; the higher, the more suspicious"
     margin = np.full(len(runs[0].all_labels), np.nan)
-    for run in runs: margin[run.all_labels.query("split == 'valid'")['index']] = run.samples('margin', 'final_valid')
-    return np.mean([pd.Series(s).rank(pct=True) for s in (-margin, known_detectors()['aum'](runs))], axis=0)
+    for run in runs: margin[run.valid['index']] = run.samples('margin', 'final_valid')
+    return np.mean([pd.Series(s).rank(pct=True) for s in (-margin, aum(runs))], axis=0)
 
 # %% ../nbs/08e_audit.ipynb #def-confident-class
 def confident_class(given:np.ndarray, # [N]
@@ -264,7 +272,7 @@ def page(about:dict, # as `audit` writes it
     cards, border = [card(r) for r in suspects.head(top).itertuples()], [card(r) for r in suspects[last - 3:last + 3].itertuples()]
     widest = max((c['suspects']/c['images'] for c in a['per_class']), default=0) or 1
     rows = [(_e(c['label']), f"{c['images']:,}", f"{c['suspects']:,}", f"<span class=bar style='width:{90*c['suspects']/c['images']/widest:.0f}px'></span>{_percent(c['suspects']/c['images'], 1)}", _e(c['taken_for']) + (f" ({c['taken_for_n']})" if c['taken_for'] else '')) for c in a['per_class']]
-    options = ''.join(f'<option>{_e(label)}</option>' for label in sorted(set(suspects.head(top).label)))
+    options = ''.join(f'<option value="{_e(label)}">{_e(label)}</option>' for label in sorted(set(suspects.head(top).label)))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Label audit: {_e(a['name'])}</title><style>{STYLE}</style></head>
 <body><header><div><h1>Label audit: {_e(a['name'])}</h1><p>{_e(a['what'])}</p><div class="tiles">{''.join(f'<div class="tile"><b>{_e(n)}</b><span>{_e(t)}</span></div>' for n, t in tiles)}</div></div></header>
@@ -304,13 +312,17 @@ def audit(data_dir, run_dir=None, model:str|None=None, weights:str|None=None, im
         run_dir = Path(run_dir or home()/'runs'/f'audit-{Path(data_dir).resolve().stem}')
         if run_dir.is_file(): raise ValueError(f"run_dir {run_dir} is a file; an audit needs a folder")
         if Path(data_dir).resolve() in (run_dir.resolve(), *run_dir.resolve().parents): raise ValueError(f"run_dir {run_dir} is inside data_dir {data_dir}, where nothing must change; choose another run_dir")
+        resolve(dataset='imagelist', model=model or 'cnn', epochs=epochs, seed=seed, device=device, nproc=nproc)
+        if weights not in (None, 'random'): read_weights(model or 'resnet18', weights)
         images = list_images(data_dir)
         seen = look_at_all(images.path)
         stands, broken = trained_on(images, seen), int(seen.broken.notna().sum())
         used = np.unique(stands)
         if len(used) < 4*folds or images.label[used].nunique() < 2: raise ValueError(f"{data_dir} has {len(used)} different images that can be read, of {images.label[used].nunique()} classes; an audit with {folds} folds needs {4*folds}, of two")
         settings = plan(seen[['width', 'height']].min(axis=1).median(), len(used)*(folds - 1)//folds, model, weights, image_size, epochs, device)
-    problems, table = find_problems(images, seen, folds), images.loc[used].reset_index(drop=True)
+        table = images.loc[used, ['path', 'label']].assign(digest=seen.digest[used]).reset_index(drop=True)
+        check_audit(run_dir, table)
+    problems = find_problems(images, seen, folds)
     print(f"{len(images)} images in {images.label.nunique()} classes, {broken} of them broken; {problems.name.nunique()} with problems\n{folds} networks, {settings['model']} ({settings['weights']}) at {settings['image_size']} pixels, {settings['epochs']} epochs each", flush=True)
     runs = train_folds(table, run_dir, folds, settings, seed, device, nproc)
     place = np.searchsorted(used, stands) # of each readable image in the runs
@@ -320,7 +332,7 @@ def audit(data_dir, run_dir=None, model:str|None=None, weights:str|None=None, im
     suspects.insert(0, 'rank', np.arange(1, len(suspects) + 1))
     suspects = suspects[['rank', 'path', 'label', 'suggested', 'score', 'given_prob', 'suggested_prob', 'doubted', 'problems']]
     about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
-    for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False)), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
+    for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False, errors='backslashreplace')), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
                         ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_whole(run_dir/name, write)
     print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}")
     return suspects
@@ -344,7 +356,7 @@ def summed_up(runs:list, suspects, seed:int)->dict:
     "The numbers of the page"
     given, probs = common_labels(runs).given.to_numpy(), out_of_fold(runs)
     C, fold = probs.shape[1], np.zeros(len(given), int)
-    for k, run in enumerate(runs): fold[run.all_labels.query("split == 'valid'")['index']] = k
+    for k, run in enumerate(runs): fold[run.valid['index']] = k
     rate, low, high = noise_rate(given, sure := confident_class(given, probs), C, seed)
     folds = [noise_rate(given[fold == k], sure[fold == k], C, draws=1)[0] for k in range(len(runs))]
     agreement = float((probs.argmax(1) == given).mean())

@@ -325,7 +325,7 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None, hold_out:bool
     classes, y = np.unique(labels, return_inverse=True)
     train, test = _hold_out(y, np.arange(len(y)), dict(enumerate(classes)), 'image') if hold_out else (np.arange(len(y)), np.arange(0))
     images = FolderImages(paths, image_size, workers)
-    bad = from_first(lambda: unreadable(paths))
+    bad = from_first(lambda: [] if in_memory else unreadable(paths)) # those are decoded at once
     if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend them, or take them out of {data_dir}")
     def part(i): return images.take(i) if in_memory and len(i) else images.subset(i)
     return Source('imagelist', classes.tolist(), part(train), y[train], part(test), y[test], root=None if in_memory else data_dir.parent)

@@ -1,5 +1,6 @@
 """Somebody's own images: what is in the folder is found, named and left alone; the labels that were moved come first."""
 import json, os, shutil, signal, subprocess, time
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -127,7 +128,9 @@ def test_names_cannot_break_the_page(tmp_path):
     for c, folder in enumerate(("<script>alert(1)<", "b&amp;'\"")):
         (own/folder).mkdir(parents=True)
         for k, i in enumerate(np.flatnonzero(load.target == c)[:8]): picture(i).save(own/folder/f"<img src=x onerror=alert({k})>.png")
+    picture(0).save(io := BytesIO(), "PNG"); (own/"<script>alert(1)<"/os.fsdecode(b"\xff.png")).write_bytes(io.getvalue())   # a name that is no UTF-8
     audit(own, tmp_path/"run", epochs=1, folds=2, weights="random", device="cpu")
+    assert "not valid UTF-8" in (tmp_path/"run/problems.csv").read_text()
     page = (tmp_path/"run/audit.html").read_text()
     assert page.count("<script>") == 1 and "<img src=x" not in page and "<b>mine" not in page and "&lt;script&gt;alert(1)&lt;" in page and "b&amp;amp;&#x27;&quot;" in page
 
@@ -164,6 +167,9 @@ REFUSED = {
     "same label": (dict(data_dir="{d}/same.csv"), "has one label, 'a'"),
     "no label": (dict(data_dir="{d}/empty.csv"), "have no label"),
     "folds": (dict(data_dir="{d}/few", folds=1), "folds must be a whole number of at least 2"),
+    "model": (dict(data_dir="{d}/few", model="resnet31"), "unknown network 'resnet31'"),
+    "nproc": (dict(data_dir="{d}/few", nproc=0), "nproc must be a number of at least 1"),
+    "weights": (dict(data_dir="{d}/few", model="cnn", weights="{d}/no.pt"), "no.pt"),
     "size": (dict(data_dir="{d}/few", image_size=4), "image_size must be a whole number of at least 8"),
 }
 
@@ -181,6 +187,17 @@ def test_refused(tmp_path, name):
 def test_papermill_refuses(tmp_path):
     done = papermill("audit", tmp_path/"out.ipynb", data_dir=tmp_path/"nowhere", run_dir=tmp_path/"run")
     assert done.returncode and "FileNotFoundError: data_dir" in done.stderr.strip().splitlines()[-1] and not (tmp_path/"run").exists()
+
+def test_an_audit_of_other_images_is_left_alone(tmp_path):
+    write(tmp_path/"own", 60)
+    how = dict(data_dir=str(tmp_path/"own"), run_dir=str(tmp_path/"run"), epochs=1, folds=2, weights="random", device="cpu")
+    audit(**how)
+    before, (a, b) = tree(tmp_path/"run"), [sorted((tmp_path/"own").glob(f"digit {c}/*.jpg"))[0] for c in (1, 2)]
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second); b.write_bytes(first)   # the same names and labels, other pixels
+    for run_dir, said in ((how["run_dir"], "holds an audit of other images"), (how["data_dir"] + "/..", "holds files of something else")):
+        with pytest.raises(Exception) as e: audit(**how | dict(run_dir=run_dir))
+        assert type(e.value).__name__ == "Refused" and said in str(e.value) and tree(tmp_path/"run") == before
 
 def test_killed_and_called_again(tmp_path):
     "The same command goes on, and ends where it would have ended"
