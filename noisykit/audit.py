@@ -49,7 +49,7 @@ def list_images(data_dir)->pd.DataFrame: # path (of the file), name (as the user
         if len({label for _, label in found}) < 2: raise ValueError(f"data folder {data_dir} has {len({label for _, label in found})} sub-folders with images; an audit needs one sub-folder a class, two or more")
         paths, labels = zip(*found)
     inside = [os.path.relpath(p, root) for p in paths]
-    return pd.DataFrame(dict(path=[os.path.abspath(p) for p in paths], name=[p if p.startswith('..') else n for p, n in zip(paths, inside)], label=list(labels)))
+    return pd.DataFrame(dict(path=[os.path.abspath(p) for p in paths], name=[(p if p.startswith('..') else n).encode('utf8', 'backslashreplace').decode() for p, n in zip(paths, inside)], label=list(labels)), dtype=object) # Arrow's strings cannot hold every name
 
 # %% ../nbs/08e_audit.ipynb #def-look
 def look(path)->dict: # broken (a message, or None), width, height, colour (share of pixels), digest, bits [64], small [768]
@@ -332,7 +332,7 @@ def audit(data_dir, run_dir=None, model:str|None=None, weights:str|None=None, im
     suspects.insert(0, 'rank', np.arange(1, len(suspects) + 1))
     suspects = suspects[['rank', 'path', 'label', 'suggested', 'score', 'given_prob', 'suggested_prob', 'doubted', 'problems']]
     about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
-    for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False, errors='backslashreplace')), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
+    for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False)), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
                         ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_whole(run_dir/name, write)
     print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}")
     return suspects
