@@ -20,8 +20,7 @@ import yaml
 
 import noisykit
 from ..noise import transitions
-from ..record import Run, write_samples, write_whole
-from ..record import summary
+from ..record import Run, summary, write_samples, write_whole
 
 # %% ../../nbs/06o_detection.dynamics.ipynb #def-channels
 def channels(run:Run)->tuple: # float16 [N, T, K] probabilities, int16 [N, K] their classes
