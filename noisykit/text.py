@@ -70,7 +70,7 @@ class Texts:
 
 def shown(samples): # Texts, or images in memory
     "What a reader sees of samples: texts [n], or uint8 [n, C, H, W]"
-    return samples.texts if isinstance(samples, Texts) else samples.pixels
+    return samples.texts if hasattr(samples, 'texts') else samples.pixels
 
 # %% ../nbs/03b_text.ipynb #dataset-text
 @dataset
