@@ -69,8 +69,8 @@ def test_refusals(made, tmp_path):
     plain = run_method(run_dir=str(tmp_path/"plain"), **KW | dict(noise="none", noise_rate=None, epochs=1))
     other = run_method(run_dir=str(tmp_path/"other"), **KW | dict(epochs=1, data_options=dict(train_size=500)))
     (tmp_path/"text.csv").write_text("index,score\nfirst,1\n"); (tmp_path/"twice.csv").write_text("index,score\n1,1\n1,2\n"); (tmp_path/"far.csv").write_text("index,score\n1437,1\n")
-    for args, said in (((run.folder, tmp_path/"no.csv", 0.1), "does not exist"), ((run.folder, scores, 0), "share is 0; a number above 0"), ((run.folder, scores, 1.0), "has scores for"), ((run.folder, tmp_path/"text.csv", 0.1), "is of other images"),
-                       ((run.folder, tmp_path/"twice.csv", 0.1), "none of them twice"), ((run.folder, tmp_path/"far.csv", 0.1), "from 0 to 1436"), ((run.folder, scores, 0.1, "me"), "unknown by 'me'; known: truth, model"),
+    for args, said in (((run.folder, tmp_path/"no.csv", 0.1), "does not exist"), ((run.folder, scores, 0), "share is 0; a number above 0"), ((run.folder, scores, 1.0), "has scores for"), ((run.folder, tmp_path/"text.csv", 0.1), "must have a whole number as index"),
+                       ((run.folder, tmp_path/"twice.csv", 0.1), "index 1 more often than once"), ((run.folder, tmp_path/"far.csv", 0.1), "from 0 to 1436"), ((run.folder, scores, 0.1, "me"), "unknown by 'me'; known: truth, model"),
                        ((run.folder, scores, 0.1, "model"), "goes with by 'model'"), ((run.folder, scores, 0.1, "truth", rest.folder), "goes with by 'model'"), ((run.folder, scores, 0.1, "model", run.folder), "would say what it was told"),
                        ((run.folder, scores, 0.1, "model", other.folder), "is of other images"), ((plain.folder, scores, 0.1), "knows of no wrong label"), ((tmp_path, scores, 0.1), "holds no run")):
         assert said in (s := sentence(relabel, *args)) and "\n" not in s, args

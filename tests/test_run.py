@@ -116,7 +116,7 @@ def digit_folder(tmp_path):
 
 BAD = {
     "misspelt parameter": (dict(metod="l2r"), "unknown parameter 'metod'; did you mean 'method'?"),
-    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, fsr, ieg, l2r, mixup_hard, mixup_soft, mlc, probe_only, proposal, sln, supervised, upper_bound"),
+    "unknown method": (dict(method="l2rr"), "unknown method 'l2rr'; did you mean 'l2r'? known: ce, dividemix, fsr, ieg, l2r, mixup_hard, mixup_soft, mlc, probe_only, proposal, sln, supervised, upper_bound"),
     "NaN loss": (dict(method="ce", lr=1e30, run_dir="{tmp}/nan"), "the loss is"),
 }
 
