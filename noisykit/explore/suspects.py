@@ -40,7 +40,7 @@ def suspects_figure(table:pd.DataFrame, # index, given, suggested, score; the mo
     words = [[_short(name(r.given)), f'→ {_short(name(r.suggested)) or "?"}', 'removed' if d == 'remove' else f'is {_short(label)}' if d else f'{r.score:.3g}'] for r, (d, label) in zip(t.itertuples(), found)]
     if text:
         fig = canvas(9.5, .24*len(t) + .4); ax = fig.subplots()
-        _lines(ax, shown, [' '.join(w[:2] if not d else (w[0], w[2])) for w, (d, _) in zip(words, found)], colors, 110)
+        _lines(ax, shown, [' '.join(w[:2]) if not d else f'{w[0]}: {w[2]}' for w, (d, _) in zip(words, found)], colors, 110)
     else:
         shown = np.asarray(shown)[..., ::max(1, np.shape(shown)[-2]//96), ::max(1, np.shape(shown)[-1]//96)]
         H, W = shown.shape[-2:]
@@ -96,16 +96,21 @@ class Review(Explorer):
 
     def decide(self, decision:str|None, label=None, index=None, then:int=1): # as of `decisions.decide`; index None: the image with the black frame
         "Decide, save, and go on"
+        self._save(lambda: decide(self.suspects, self.current['index'] if index is None else index, decision, label, self.decisions), then)
+
+    def reject_rest(self):
+        "What is undecided on this page; and on to the next"
+        first = self.at//self.n*self.n
+        on_page = self.suspects.table['index'][first:first + self.n]
+        self._save(lambda: decide(self.suspects, on_page[~on_page.isin(self.decisions['index'])], 'reject', before=self.decisions), first + self.n - self.at)
+
+    def _save(self, decided, then):
         try:
-            self.decisions = decide(self.suspects, self.current['index'] if index is None else index, decision, label, read_decisions(self.out, self.suspects)) # somebody else may have decided meanwhile
+            self.decisions = read_decisions(self.out, self.suspects) # somebody else may have decided meanwhile
+            self.decisions = decided()
             write_decisions(self.decisions, self.out)
         except (ValueError, OSError) as e: self.message.value = f'<span role="alert" style="color: var(--jp-error-color1, #b00)">{escape(str(e))}</span>'
         else: self.go(then)
-
-    def reject_rest(self):
-        first = self.at//self.n*self.n
-        on_page = self.suspects.table['index'][first:first + self.n]
-        self.decide('reject', index=on_page[~on_page.isin(self.decisions['index'])], then=first + self.n - self.at)
 
     def _clicked(self, figure, x, y, page):
         if (found := place(figure, x, y)) is None: return
@@ -114,8 +119,11 @@ class Review(Explorer):
         i = int(down)*columns + int(right) if ax.images else round(down)
         if (at := (page - 1)*self.n + i) >= min(page*self.n, len(self.suspects.table)): return
         self.at = at
-        before = self.decisions.set_index('index').decision.get(self.current['index'])
-        self.decide(('accept' if self.current.suggested else 'reject') if before is None else 'reject' if before == 'accept' else None, then=0)
+        def next_one():
+            before = self.decisions.set_index('index').decision.get(self.current['index'])
+            to = ('accept' if self.current.suggested else 'reject') if before is None else 'reject' if before == 'accept' else None
+            return decide(self.suspects, self.current['index'], to, before=self.decisions)
+        self._save(next_one, 0)
 
 # %% ../../nbs/11e_explore.suspects.ipynb #explore
 def explore_suspects(source, # a `Run`; the folder of a run or an audit; an audit's suspects.csv, or a csv in a run's scores/
