@@ -57,6 +57,7 @@ test: $(STAMP)
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'
 	'$(BIN)/nbdev_clean'
+	'$(BIN)/python' tests/stills.py
 	'$(BIN)/python' tests/readme.py
 
 readme: $(STAMP)

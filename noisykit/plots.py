@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'CURVES', 'GROUPS', 'AXES', 'row', 'save', 'groups', 'learning_curves', 'histogram', 'pred_probs', 'dissect',
-           'sample_dissect', 'weights', 'matrices', 'transitions', 'per_class', 'confusion', 'sample_grid',
+           'sample_dissect', 'weights', 'matrices', 'transitions', 'per_class', 'confusion', 'mosaic', 'sample_grid',
            'noise_grid', 'suspects']
 
 # %% ../nbs/07_plots.ipynb #import-matplotlib-pyplot-as
@@ -199,55 +199,70 @@ def confusion(run:Run, ema:bool=False, # of the averaged network
     return ax
 
 # %% ../nbs/07_plots.ipynb #def-sample-grid-pixels-n-c-h
+def mosaic(ax, pixels, # [n, C, H, W] uint8
+           titles, colors, # [n] of the line or two above each picture
+           columns:int=10):
+    "Pictures in rows, in one axes (many are slow) whose unit is a tile: picture i covers i % columns to the right and i // columns down"
+    n, C, H, W = np.shape(pixels)
+    rows, above, gap = -(-n//columns), round(.4*W), max(1, W//14)
+    sheet = np.full((rows, columns, H + above, W + gap, 3), 255, np.uint8)
+    x = np.moveaxis(np.asarray(pixels), 1, -1)
+    sheet.reshape(-1, *sheet.shape[2:])[:n, above:, :W] = x if C == 3 else 255 - x # dark on white
+    ax.imshow(sheet.swapaxes(1, 2).reshape(rows*(H + above), -1, 3), extent=(0, columns, rows, 0), aspect=(H + above)/(W + gap))
+    for i, (title, color) in enumerate(zip(titles, colors)):
+        ax.text(i % columns + W/(W + gap)/2, i//columns + .93*above/(H + above), title, ha='center', va='bottom', fontsize=8, color=color, linespacing=1, parse_math=False)
+    ax.axis('off')
+    return ax
+
 def sample_grid(pixels, # [n, C, H, W] uint8, or [n] texts
                 given, true, # [n] labels
                 classes, # class names
-                columns:int=10, title:str=''):
+                columns:int=10, title:str='', fig=None): # a (sub)figure to draw on
     "Pictures under their given label, or the first words of texts beside it; in red, with the true label in brackets, where it was flipped; (foreign) where true is -1"
-    if isinstance(pixels[0], str): return _sample_lines(pixels, given, true, classes, title)
-    rows = -(-len(pixels)//columns)
-    fig, axs = plt.subplots(rows, columns, figsize=(columns*.95, rows*1.25 + .3), layout='constrained', squeeze=False)
-    for ax in axs.flat: ax.axis('off')
-    for ax, x, g, t in zip(axs.flat, pixels, given, true):
-        x = np.moveaxis(np.asarray(x), 0, -1)
-        ax.imshow(x if x.shape[-1] == 3 else x[..., 0], **({} if x.shape[-1] == 3 else dict(cmap='gray_r')))
-        ax.set_title(_said(classes, g, t, '\n'), fontsize=8, color='k' if g == t else COLORS['flipped'], pad=2)
-    fig.suptitle(title, fontsize=9)
+    text, n = len(pixels) and isinstance(pixels[0], str), len(pixels)
+    if fig is None:
+        shape = (1, 1) if text or not n else np.shape(pixels)[2:]
+        fig = plt.figure(figsize=(9.5, .22*n + .4) if text else (columns*.95, -(-n//columns)*(.34 + .9*shape[0]/shape[1]) + .3), layout='constrained')
+    ax = fig.subplots()
+    ax.set_title(title, fontsize=9)
+    said = [_said(classes, g, t, ' ' if text else '\n') for g, t in zip(given, true)]
+    colors = ['k' if g == t else COLORS['flipped'] for g, t in zip(given, true)]
+    if text: _lines(ax, pixels, said, colors)
+    elif n: mosaic(ax, pixels, said, colors, columns)
+    else: ax.axis('off')
     return fig
 
 def _said(classes, given, true, between): return _short(classes[given]) + ('' if given == true else f'{between}({_short(classes[true]) if true >= 0 else "foreign"})')
 
-def _sample_lines(texts, given, true, classes, title, width=100):
+def _lines(ax, texts, said, colors, width=100):
     "A text a line, cut after `width` characters"
-    fig, ax = plt.subplots(figsize=(9.5, .22*len(texts) + .4), layout='constrained')
     ax.set(xlim=(0, 1), ylim=(len(texts) - .5, -.5)); ax.axis('off')
-    for i, (t, g, y) in enumerate(zip(texts, given, true)):
-        line = ' '.join(t.split())
-        ax.text(.21, i, _said(classes, g, y, ' '), ha='right', va='center', fontsize=8, color='k' if g == y else COLORS['flipped'])
-        ax.text(.225, i, _short(line, width), va='center', fontsize=8, parse_math=False)
-    ax.set_title(title, fontsize=9)
-    return fig
+    for i, (t, label, color) in enumerate(zip(texts, said, colors)):
+        ax.text(.21, i, label, ha='right', va='center', fontsize=8, color=color)
+        ax.text(.225, i, _short(' '.join(t.split()), width), va='center', fontsize=8, parse_math=False)
 
 def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
                given, true, # [N] labels; true -1: none of the classes
                classes, # class names
                n:int=16, # of each kind, or as many as there are
-               seed:int=0): # of the choice
+               seed:int=0, # of the choice
+               fig=None): # a (sub)figure to draw on
     "n clean samples and n flipped ones, drawn at random, as `sample_grid`; 2n samples where no label is known to be wrong"
     given, true, rng = np.asarray(given), np.asarray(true), stream(seed, 'noise grid')
     flipped = rng.permutation(np.flatnonzero(given != true))[:n]
     clean = rng.permutation(np.flatnonzero(given == true))[:n if len(flipped) else 2*n]
     rows = np.concatenate([clean, flipped])
     title = f'{len(clean)} clean samples, {len(flipped)} flipped: the given label, in brackets the true one' if len(flipped) else f'{len(clean)} samples under their given labels'
-    return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, title)
+    return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, title, fig)
 
 # %% ../nbs/07_plots.ipynb #def-suspects-run-run-picture
 def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
-             classes, n:int=20, worst:bool=True, epoch:int|str=-1): # or 'final'
+             classes, n:int=20, worst:bool=True, epoch:int|str=-1, # or 'final'
+             fig=None): # a (sub)figure to draw on
     "The n training samples whose given label fits worst (or best), by margin"
     order = np.argsort(run.samples('margin', epoch))
     rows = order[:n] if worst else order[::-1][:n]
     L = run.labels.iloc[rows]
     right = L.flipped.sum() if worst else (~L.flipped).sum()
     return sample_grid(pictures(rows), L.given.to_numpy(), L.true.to_numpy(), classes,
-                       title=f"the {n} given labels that fit {'worst' if worst else 'best'}: {right} of them are {'flipped' if worst else 'right'}")
+                       title=f"the {n} given labels that fit {'worst' if worst else 'best'}: {right} of them are {'flipped' if worst else 'right'}", fig=fig)

@@ -6,6 +6,8 @@
 import ast, configparser, json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
+from stills import views
+
 ROOT = Path(__file__).resolve().parents[1]
 RUN_NBS = "run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels"     # must have papermill's parameters cell
 PARAMS = {"run_method": {"method", "run_dir"}}            # what the Makefile passes with -p
@@ -84,6 +86,7 @@ def check_notebooks():
         if kb > most: say(f"{kb:.0f} kB, more than {most}: smaller figures, shorter outputs")
         for c in cells:
             if any(o["output_type"] == "error" for o in c.get("outputs", [])): say(f"cell {c.get('id')} has an error output: repair and run it again")
+        if views(nb) or nb["metadata"].get("widgets"): say("it stores widgets, which are nothing without their kernel: run `make prepare`, which leaves their pictures")
         code = [c for c in cells if c["cell_type"] == "code"]
         tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
         if stem in RUN_NBS and not tagged: say("no cell is tagged `parameters`: papermill -p would change nothing")
