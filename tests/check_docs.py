@@ -22,7 +22,7 @@ def schema():
     s, b = {"type": "string"}, {"type": "boolean"}
     return {"$defs": {"item": item}} | obj(["project", "format", "website"],
         project=obj(["type", "output-dir"], **{"type": {"const": "website"}, "output-dir": {"const": CFG["doc_path"]}, "render": {"type": "array"}}, **free("resources", "preview")),
-        format=obj(["html"], html=obj([], theme={}, css=s, toc=b, **{"toc-depth": {"type": "integer"}, "keep-md": b}, **free("code-fold", "code-copy", "grid", "fig-width", "fig-height")), commonmark={}),
+        format=obj(["html"], html=obj([], theme={}, css=s, toc=b, **{"toc-depth": {"type": "integer"}, "keep-md": b}, **free("code-fold", "code-copy", "code-overflow", "grid", "fig-width", "fig-height")), commonmark={}),
         website=obj(["title", "sidebar"], title=s, sidebar=obj(["contents"], style=s, contents={"type": "array", "items": {"$ref": "#/$defs/item"}}, **free("id", "title", "search", "collapse-level")),
             **free("description", "site-url", "repo-url", "repo-branch", "repo-subdir", "repo-actions", "open-graph", "twitter-card", "favicon", "navbar", "page-footer")),
         execute={"type": "object"}, **{"metadata-files": {"type": "array"}})
