@@ -121,8 +121,9 @@ def _kernel(nb): nb["metadata"]["kernelspec"]["name"] = "mine"
 def _minor(nb): nb["nbformat_minor"] = 4
 def _id(nb): nb["cells"][1]["id"] = nb["cells"][0]["id"]
 def _big(nb): code(nb)["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x" * 200_001]}]
+def _widget(nb): code(nb)["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}}]
 
-@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB")])
+@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB"), (_widget, "stores widgets")])
 def test_notebook_state(tree, change, word):
     edit(tree / "nbs/00_noise.ipynb", change)
     refused(tree, "notebooks", "nbs/00_noise.ipynb", word)
