@@ -120,8 +120,8 @@ def check_commands():
 
 def results():
     "The table of results/README.md: file -> (command or None, what else it says, when and on what)"
-    rows = re.findall(r"^\| (`[^|]+) \| (.+) \| (.*) \|$", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.M)
-    return {f: (m[1] if (m := re.search(r"`(papermill [^`]+)`", how)) else None, re.sub(r"`papermill [^`]+`", "", how).strip(" ()"), made) for files, how, made in rows for f in re.findall(r"`([^`]+)`", files)}
+    rows = re.findall(r"^\| (`[^|]+) \| (.+) \|([^|]*)\|$", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.M)
+    return {f: (m[1] if (m := re.search(r"`(papermill [^`]+)`", how)) else None, re.sub(r"`papermill [^`]+`", "", how).strip(" ()"), made.strip()) for files, how, made in rows for f in re.findall(r"`([^`]+)`", files)}
 
 def check_results():
     "every file in results/ has the command that makes it, or its sources in it"
