@@ -157,7 +157,7 @@ def metastep_figure(steps:int=100, # ordinary ones that the network has taken
         y = np.arange(len(change)) + (.2 if k == 'others' else -.2)
         ax.bar_label(ax.barh(y, change[k], .38, color=color, label=f'{name}, {before[k]:.3f} before'), fmt='%+.3f', fontsize=8, padding=2)
     ax.set_yticks(range(len(change)), change.index.str.replace('weights 0', 'weights 0:\nmomentum alone'), fontsize=8); ax.invert_yaxis(); ax.margins(x=.3)
-    ax.axvline(0, color='.6', lw=.8); ax.tick_params(labelsize=8); ax.set_xlabel('change of the loss by a step', fontsize=9)
+    ax.axvline(0, color='.6', lw=.8); ax.tick_params(labelsize=8); ax.locator_params(axis='x', nbins=5); ax.set_xlabel('change of the loss by a step', fontsize=9)
     fig.legend(*ax.get_legend_handles_labels(), fontsize=8, loc='lower right', bbox_to_anchor=(1, .41), ncols=2, frameon=False, columnspacing=1, handlelength=1)
     return fig
 
