@@ -331,7 +331,7 @@ def audit(data_dir:str, run_dir:str|None=None, model:str|None=None, weights:str|
     suspects = suspects.assign(problems=[kinds.get(p, '') for p in suspects.path]).sort_values('score', ascending=False, kind='stable', ignore_index=True)
     suspects.insert(0, 'rank', np.arange(1, len(suspects) + 1))
     suspects = suspects[['rank', 'path', 'label', 'suggested', 'score', 'given_prob', 'suggested_prob', 'doubted', 'problems']]
-    about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
+    about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, data_dir=str(Path(data_dir).resolve()), images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
     for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False)), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
                         ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_whole(run_dir/name, write)
     print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}")
