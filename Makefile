@@ -46,7 +46,8 @@ test: $(STAMP)
 	@echo "== 1/5 notebooks and exported modules"
 	@'$(BIN)/python' tests/check_tree.py export notebooks paths
 	@echo "== 2/5 site and README"
-	@'$(BIN)/python' tests/check_tree.py site readme
+	@'$(BIN)/python' tests/check_tree.py readme
+	@'$(BIN)/python' tests/check_docs.py
 	@echo "== 3/5 ruff"
 	@'$(BIN)/ruff' check -q . && echo "ok   ruff"
 	@echo "== 4/5 notebooks as tests"

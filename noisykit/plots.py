@@ -43,7 +43,7 @@ def _short(name, n=12): return name if len(name) <= n else name[:n-1] + '…'
 def _numbers(ax, T):
     "The shares in a matrix, written into it"
     for (i, j), v in np.ndenumerate(T):
-        if v > 0: ax.text(j, i, f'{v:.2f}'.removeprefix('0'), ha='center', va='center', fontsize=8, color='w' if v > .3 else 'k')
+        if v > 0: ax.text(j, i, f'{v:.2f}'.removeprefix('0'), ha='center', va='center', fontsize=8, color='w' if v > .3 else 'k', in_layout=False)
 
 # %% ../nbs/07_plots.ipynb #def-learning-curves-run-run
 CURVES = { # column, for loss or accuracy -> (color, line, label)
@@ -66,7 +66,7 @@ def learning_curves(run:Run, axs=None): # two axes
 
 # %% ../nbs/07_plots.ipynb #def-histogram-values-dict-gr
 def histogram(values:dict, # group -> [n] values
-              bins, ax, xlabel:str, log:bool=False):
+              bins:int|np.ndarray, ax:plt.Axes, xlabel:str, log:bool=False):
     "Overlaid half-transparent histograms of each group"
     for name, v in values.items(): ax.hist(v, bins, color=COLORS[name], alpha=.5, label=f'{name} ({len(v):,})')
     ax.set(xlabel=xlabel, ylabel='number of samples', yscale='log' if log else 'linear')
@@ -157,7 +157,7 @@ def matrices(nominal:np.ndarray, # [C, C] row true class, column given class
         ax.set_xticks(range(C), names, fontsize=8, rotation=90 if max(map(len, names)) > 2 else 0)
         ax.set_yticks(range(C), names, fontsize=8)
         _numbers(ax, T)
-    axs[0].figure.colorbar(im, ax=list(axs), label='share of the true class', ticks=[0, .01, .05, .2, .5, 1], shrink=.8)
+    if C > 10: axs[0].figure.colorbar(im, ax=list(axs), label='share of the true class', ticks=[0, .01, .05, .2, .5, 1], shrink=.8)
     return axs
 
 def transitions(run:Run, axs=None): # two axes
@@ -210,7 +210,7 @@ def mosaic(ax, pixels, # [n, C, H, W] uint8
     sheet.reshape(-1, *sheet.shape[2:])[:n, above:, :W] = x if C == 3 else 255 - x # dark on white
     ax.imshow(sheet.swapaxes(1, 2).reshape(rows*(H + above), -1, 3), extent=(0, columns, rows, 0), aspect=(H + above)/(W + gap))
     for i, (title, color) in enumerate(zip(titles, colors)):
-        ax.text(i % columns + W/(W + gap)/2, i//columns + .93*above/(H + above), title, ha='center', va='bottom', fontsize=8, color=color, linespacing=1, parse_math=False)
+        ax.text(i % columns + W/(W + gap)/2, i//columns + .93*above/(H + above), title, ha='center', va='bottom', fontsize=8, color=color, linespacing=1, parse_math=False, in_layout=False)
     ax.axis('off')
     return ax
 
@@ -246,6 +246,7 @@ def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
                classes, # class names
                n:int=16, # of each kind, or as many as there are
                seed:int=0, # of the choice
+               columns:int=8,
                fig=None): # a (sub)figure to draw on
     "n clean samples and n flipped ones, drawn at random, as `sample_grid`; 2n samples where no label is known to be wrong"
     given, true, rng = np.asarray(given), np.asarray(true), stream(seed, 'noise grid')
@@ -253,7 +254,7 @@ def noise_grid(pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts
     clean = rng.permutation(np.flatnonzero(given == true))[:n if len(flipped) else 2*n]
     rows = np.concatenate([clean, flipped])
     title = f'{len(clean)} clean samples, {len(flipped)} flipped: the given label, in brackets the true one' if len(flipped) else f'{len(clean)} samples under their given labels'
-    return sample_grid(pictures(rows), given[rows], true[rows], classes, 8, title, fig)
+    return sample_grid(pictures(rows), given[rows], true[rows], classes, columns, title, fig)
 
 # %% ../nbs/07_plots.ipynb #def-suspects-run-run-picture
 def suspects(run:Run, pictures, # function: rows -> uint8 [n, C, H, W], or [n] texts

@@ -1,11 +1,12 @@
 """What the tests share: real papermill runs of the real notebooks, in processes of their own."""
-import hashlib, os, subprocess, sys
+import hashlib, os, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 def command(notebook, out=None, yaml="", **params):
     "papermill's command line; `yaml` for dictionaries"

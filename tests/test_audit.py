@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ENV, ROOT, command, papermill, tree
+from conftest import CHROMIUM, ENV, ROOT, command, papermill, tree
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
@@ -18,7 +18,6 @@ from noisykit.audit import audit, confident_class, list_images, noise_rate
 from noisykit.checks import sentence
 from noisykit.datasets import load_dataset
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 @pytest.fixture(autouse=True)
 def one_thread():
     "As papermill's processes: other sums would be other last digits"

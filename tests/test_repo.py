@@ -1,4 +1,4 @@
-"The checks of tests/check_tree.py can fail: each is shown a copy of the tree with one thing wrong."
+"The checks of tests/check_tree.py and tests/check_docs.py can fail: each is shown a copy of the tree with one thing wrong."
 import hashlib, json, os, shutil, subprocess, sys
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from readme import readme  # pytest puts tests/ on the path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE", "MFLAGS")) and k != "IN_TEST"}
-RUN_NBS = ["run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels"]
+RUN_NBS = ["run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels", "explore"]
 
 def sh(*args, cwd): return subprocess.run(args, cwd=cwd, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
@@ -27,8 +27,10 @@ def pristine(tmp_path_factory):
 @pytest.fixture
 def tree(pristine, tmp_path): return Path(shutil.copytree(pristine, tmp_path / "noisykit", symlinks=True))
 
+DOCS = ["site", "links", "commands", "results", "pages"]
+
 def check(tree, *names):
-    r = sh(sys.executable, "tests/check_tree.py", *names, cwd=tree)
+    r = sh(sys.executable, f"tests/check_{'docs' if set(names) & set(DOCS) else 'tree'}.py", *names, cwd=tree)
     assert r.stderr == ""
     return r.returncode, r.stdout
 
@@ -52,10 +54,13 @@ def test_the_tree_passes_and_is_left_alone(tree):
     before = fingerprint(tree)
     rc, out = check(tree)
     assert rc == 0, out
-    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in ("export", "notebooks", "paths", "site", "readme")]
+    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in ("export", "notebooks", "paths", "readme")]
+    rc, out = check(tree, *DOCS)
+    assert rc == 0 and [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in DOCS], out
     assert fingerprint(tree) == before
 
-def test_unknown_check(tree): assert sh(sys.executable, "tests/check_tree.py", "exprot", cwd=tree).returncode == 1
+@pytest.mark.parametrize("script", ["check_tree", "check_docs"])
+def test_unknown_check(tree, script): assert sh(sys.executable, f"tests/{script}.py", "exprot", cwd=tree).returncode == 1
 
 def test_edited_module(tree):
     with open(tree / "noisykit/noise.py", "a") as f: f.write("x = 1\n")
@@ -116,8 +121,9 @@ def _kernel(nb): nb["metadata"]["kernelspec"]["name"] = "mine"
 def _minor(nb): nb["nbformat_minor"] = 4
 def _id(nb): nb["cells"][1]["id"] = nb["cells"][0]["id"]
 def _big(nb): code(nb)["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x" * 200_001]}]
+def _widget(nb): code(nb)["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}}]
 
-@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB")])
+@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB"), (_widget, "stores widgets")])
 def test_notebook_state(tree, change, word):
     edit(tree / "nbs/00_noise.ipynb", change)
     refused(tree, "notebooks", "nbs/00_noise.ipynb", word)
@@ -188,12 +194,73 @@ def test_no_index(tree):
     (tree / "nbs/index.ipynb").unlink()
     refused(tree, "readme", "nbs/index.ipynb is missing")
 
-def test_readme_link_leads_nowhere(tree):
-    edit(tree / "nbs/index.ipynb", lambda nb: nb["cells"].append(dict(cell_type="markdown", id="gone", metadata={}, source=["`a[0](b)` [gone](no_such.ipynb)"])))
-    (tree / "README.md").write_text(readme(tree), encoding="utf-8")
-    rc, out = check(tree, "readme")
-    assert rc == 1 and out.count("FAIL") == 1, out
-    refused(tree, "readme", "nbs/no_such.ipynb")
+def add(path, source, kind="markdown", **cell):
+    edit(path, lambda nb: nb["cells"].append(dict(cell_type=kind, id="added", metadata={}, source=[source]) | cell))
+
+@pytest.mark.parametrize("source, word", [
+    ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
+    ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](02_metagrad.ipynb#no-such)", "no heading of nbs/02_metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
+    ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv")])
+def test_link_leads_nowhere(tree, source, word):
+    add(tree / "nbs/00_noise.ipynb", source)
+    refused(tree, "links", "nbs/00_noise.ipynb", word)
+
+def test_links_that_lead_somewhere(tree):
+    add(tree / "nbs/00_noise.ipynb", "[m](02_metagrad.ipynb) [w](https://a.b/c.md) [s](#x.y-1-two-_z) [d](#twice-1) [e](#named)\n\n```\n[no](link)\n```\n\n## 3. X.y 1: *Two*, [`_z`](index.ipynb)\n\n## Twice\n\n## Twice\n\n## Other {#named}\n\nmail@fig-x.org")
+    rc, out = check(tree, "links")
+    assert rc == 0, out
+
+def test_links_of_text_files(tree):
+    with open(tree / "CONTRIBUTING.md", "a") as f: f.write("\n[gone](nbs/gone.ipynb), [there](results/README.md), [no](#no-such) [yes](#what-is-asked-v2)\n\n## What is asked? (v.2)\n")
+    rc, out = check(tree, "links")
+    assert rc == 1 and out.count("FAIL") == 2 and "nbs/gone.ipynb" in out and "#no-such" in out, out
+
+@pytest.mark.parametrize("line, word", [("papermill nbs/gone.ipynb out.ipynb", "nbs/gone.ipynb"), ("papermill nbs/run_method.ipynb out.ipynb -p methd l2r", "methd"),
+                                        ("papermill nbs/run_method.ipynb out.ipynb -y 'optoins: {a: 1}'", "optoins"), ("papermill nbs/run_method.ipynb out.ipynb -y 'options: {a'", "-y"), ("papermill nbs/run_method.ipynb -y 'o", "no command")])
+def test_papermill_lines(tree, line, word):
+    add(tree / "nbs/00_noise.ipynb", f"```sh\npapermill nbs/run_method.ipynb out.ipynb -p method l2r    # a remark isn't run\n{line}\n```")
+    rc, out = check(tree, "commands")
+    assert rc == 1 and out.count("FAIL") == 1 and "nbs/00_noise.ipynb" in out and word in out, out
+
+def test_results_have_their_commands(tree):
+    readme = tree / "results/README.md"
+    was = readme.read_text()
+    shutil.copy(tree / "results/bench_loader.csv", tree / "results/new.csv")
+    readme.write_text(was.replace("| `l2r_mnist5k.csv` |", "| `gone.csv` |").replace("-p out results/bench_loader.csv", "-p out results/other.csv").replace("bench_metastep.csv` | 2026-11-21, 2 CPU cores", "bench_metastep.csv` | "))
+    with open(tree / "results/published.csv", "a") as f: f.write("sln,performance,cifar10,symmetric,0.4,X,,paper,99.0,,\n")
+    rc, out = check(tree, "results")
+    for words in (["results/new.csv has no command"], ["results/l2r_mnist5k.csv has no command"], ["lists gone.csv"], ["bench_loader.csv", "does not write it"], ["bench_metastep.csv", "when"], ["published.csv", "source"]):
+        assert any(all(w in l for w in words) for l in out.splitlines()), (words, out)
+    assert rc == 1 and out.count("FAIL") == 6, out
+
+def test_pages(tree):
+    "One thing wrong in each of several notebooks"
+    nbs = tree / "nbs"
+    def title(nb): return next(c for c in nb["cells"] if c["cell_type"] == "markdown")
+    edit(nbs / "00_noise.ipynb", lambda nb: title(nb).update(source=["# Label noise\n\n> Laws.\n\nThis is lost."]))
+    edit(nbs / "01_networks.ipynb", lambda nb: title(nb).update(source=["# Networks"]))
+    add(nbs / "02_metagrad.ipynb", "import os\nos.getcwd()", "code", outputs=[], execution_count=None)
+    add(nbs / "02b_batchnorm.ipynb", "Of two kinds:\n- one\n- two")
+    edit(nbs / "02c_images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: of b\n- c: d"]))
+    add(nbs / "table_l2r.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
+    rc, out = check(tree, "pages")
+    for f, word in (("00_noise", "This is lost."), ("01_networks", "no description"), ("02_metagrad", "cell added"), ("02b_batchnorm", "no empty line"), ("02c_images", "- `a`: of b"), ("table_l2r", "cell added would be")):
+        assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
+    assert rc == 1 and out.count("FAIL") == 6, out
+
+@pytest.mark.parametrize("names, page", [(["12_noise"], "noise.html"), (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
+def test_one_page_one_name(tree, names, page):
+    for n in names:
+        (tree / f"nbs/{n}.ipynb").parent.mkdir(exist_ok=True)
+        shutil.copy(tree / "nbs/table_l2r.ipynb", tree / f"nbs/{n}.ipynb")
+    refused(tree, "site", "one page", page)
+
+@pytest.mark.parametrize("first, second", [("- index.ipynb\n", "- 00_noise.ipynb\n"), ("- 01_networks.ipynb\n", "- 02_metagrad.ipynb\n"), ("- 00_noise.ipynb\n", "- 00a_checks.ipynb\n")])
+def test_sidebar_in_order(tree, first, second):
+    q = tree / "_quarto.yml"
+    assert first in q.read_text() and second in q.read_text()
+    q.write_text(q.read_text().replace(first, "@").replace(second, first).replace("@", second))
+    refused(tree, "site", "sidebar", "after")
 
 @pytest.mark.parametrize("stem", RUN_NBS)
 def test_papermill_parameters_land_behind_the_defaults(stem, tmp_path):

@@ -16,9 +16,12 @@ from html import escape
 import anywidget
 import ipywidgets
 import matplotlib.pyplot as plt
+import numpy as np
 import traitlets
 from ipywidgets.widgets.interaction import interactive
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 # %% ../../nbs/11a_explore.widgets.ipynb #canvas-code
 def canvas(width:float=9.5, height:float=4.)->Figure: # inches
@@ -30,8 +33,9 @@ class _Figure(Figure): # pyplot teaches IPython to show figures only when it mak
 
 def png(fig:Figure)->bytes:
     "The figure as it is, in dots, ready for a browser"
-    file = io.BytesIO()
-    fig.savefig(file, format='png', pil_kwargs=dict(compress_level=1)) # most of the time of a better one, for a kernel next door
+    drawn, file = FigureCanvasAgg(fig), io.BytesIO()
+    drawn.draw() # once: savefig draws twice
+    Image.fromarray(np.asarray(drawn.buffer_rgba())).convert('RGB').save(file, 'png', compress_level=1)
     return file.getvalue()
 
 # %% ../../nbs/11a_explore.widgets.ipynb #picture-code
