@@ -70,7 +70,7 @@ class Review(Explorer):
         words = dict(another='is this class', rest='reject the rest of the page')
         self.buttons = {k: ipywidgets.Button(description=words.get(k, k), tooltip=tip, layout=dict(width='auto')) for k, (_, tip) in act.items()}
         for k, (f, _) in act.items(): self.buttons[k].on_click(lambda _, f=f: f())
-        self.another, self.state = ipywidgets.Dropdown(options=suspects.classes, layout=dict(width='12em')), ipywidgets.HTML()
+        self.another, self.state = ipywidgets.Dropdown(options=suspects.classes, description='another class', style=dict(description_width='initial'), layout=dict(width='auto')), ipywidgets.HTML()
         def draw(page):
             if self.at//self.n != page - 1: self.at = (page - 1)*self.n
             return suspects_figure(suspects.table, suspects.pictures, None, page - 1, self.decisions, self.at, columns, rows)
@@ -87,7 +87,8 @@ class Review(Explorer):
         r, done = self.current, self.decisions.set_index('index')
         decided = '' if r['index'] not in done.index else f"; {DONE[done.decision[r['index']]]}"
         self.another.value = done.label[r['index']] if decided and done.label[r['index']] else r.suggested or r.given
-        self.state.value = f"<div aria-live='polite'>suspect {self.at + 1:,} ({escape(str(r.get('file', r['index'])))}): given <b>{escape(r.given)}</b>, suggested <b>{escape(r.suggested or 'nothing')}</b>{decided}. {len(done):,} decided, in {escape(str(self.out))}</div>"
+        name = r['file'] if 'file' in r else f"image {r['index']}"
+        self.state.value = f"<div aria-live='polite'>suspect {self.at + 1:,}, {escape(name)}: given <b>{escape(r.given)}</b>, suggested <b>{escape(r.suggested or 'nothing')}</b>{decided}. {len(done):,} decided, in {escape(str(self.out))}</div>"
 
     def go(self, by:int):
         "So many images on, or back"
