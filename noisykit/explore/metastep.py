@@ -163,7 +163,7 @@ def _changes(ax, losses, n):
         bars = ax.barh(np.arange(len(after)) + up, after[k] - before[k], .38, color=COLORS[color], label=f'{name}, {before[k]:.3f} before')
         ax.bar_label(bars, fmt='%+.3f', fontsize=8, padding=2)
     ax.set_yticks(range(len(after)), after.index.str.replace('weights 0', 'weights 0:\nmomentum alone')); ax.invert_yaxis()
-    ax.margins(x=.3); ax.locator_params(axis='x', nbins=5); ax.tick_params(labelsize=8)
+    ax.use_sticky_edges = False; ax.margins(x=.3); ax.locator_params(axis='x', nbins=5); ax.tick_params(labelsize=8)
     ax.axvline(0, color='.6', lw=.8); ax.set_xlabel('change of the loss by a step', fontsize=9)
     ax.figure.legend(*ax.get_legend_handles_labels(), fontsize=8, loc='lower right', bbox_to_anchor=(1, .41), ncols=2, frameon=False, columnspacing=1, handlelength=1)
 
