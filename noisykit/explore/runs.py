@@ -122,7 +122,7 @@ def _curves(ax, run, epoch, columns, title): # column pattern -> line
     ax.axvline(run.last if isinstance(epoch, str) else epoch, color='k', lw=.8, alpha=.5)
     ax.set(xlabel='epoch', xlim=(m.epoch.min() - .5, m.epoch.max() + .5)); ax.set_title(title, fontsize=9)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    if ax.lines[:-1]: ax.legend(fontsize=8)
+    if ax.lines[:-1]: ax.legend(fontsize=8, framealpha=.6)
 
 def _axes(fig, x, y, width, height, name=''):
     "Axes at a fixed place, in inches from the lower left corner: a constrained layout draws everything twice"
