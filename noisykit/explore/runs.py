@@ -100,7 +100,7 @@ def _histogram(ax, run, epoch, value, log=False, bins=None):
     for k, g in run.groups.items():
         ax.stairs(np.bincount(_binned(v[g], bins)[~np.isnan(v[g])], minlength=BINS), bins, fill=True, color=COLORS[k], alpha=.5, label=f'{k} ({np.sum(~np.isnan(v[g])):,})')
     outside = np.nansum((v < inner[0]) | (v > inner[1]))
-    ax.set(xlabel=VALUES.get(value, value) + (f' ({outside:,} beyond the ends)' if outside else ''), ylabel='number of samples', xlim=inner, yscale='log' if log else 'linear')
+    ax.set(xlabel=VALUES.get(value, value) + (f' ({outside:,} outside)' if outside else ''), ylabel='number of samples', xlim=inner, yscale='log' if log else 'linear')
     ax.set_ylim(top=ax.get_ylim()[1]**1.3 if log else 1.3*ax.get_ylim()[1]) # room for the legend
     ax.legend(fontsize=8, loc='upper center', ncols=2)
 
@@ -146,7 +146,7 @@ def _images(fig, run, rows, page, pictures, where):
             title = f'{k}, {where}: ' + (f'{start + 1:,} to {start + len(shown):,} of {len(inside):,}' if len(shown) else 'none')
             sample_grid(pictures(shown) if len(shown) else [], given, true, run.data['classes'], columns, title, fig=part)
             part.axes[0].set_anchor('N'); part.axes[0].set_position((.02, .02, .96, .96 - .22*part.dpi/part.bbox.height))
-    except (ValueError, OSError) as e: fig.text(.5, .5, str(e), ha='center', va='center', wrap=True, parse_math=False, fontsize=9)
+    except (ValueError, OSError, IndexError) as e: fig.text(.5, .5, str(e), ha='center', va='center', wrap=True, parse_math=False, fontsize=9)
 
 ACCURACY = {'train_accuracy_{}': ('-', '{}'), 'test_accuracy': ('--', 'test set'), 'valid_accuracy': ('--', 'validation split')}
 LAST = [({'target_true_{}': ('-', '{}')}, 'targets that are the true label'), ({'weight_{}': ('-', '{}')}, 'mean weight'), ({'beta_{}': ('-', '{}')}, 'mean beta'), ({'train_loss_{}': ('-', '{}')}, 'mean loss, given labels')]
@@ -157,7 +157,7 @@ def run_figure(run, # `Run` or its folder; `Seen` if several figures are wanted
                bin:int|None=None, # 0 to 49; None: no images
                of:str='histogram', # whose bin: of 'histogram' or 'dissection'
                page:int=0, # of the images; after the last one comes the first
-               log:bool=False, # scale of the histogram
+               log:bool=False, # scale of the histogram; weights always have it, as most of L2R's are 0
                pictures:Callable|None=None # rows -> images or texts; None: as of `run_pictures`
               )->Figure:
     "An epoch of a run, from the distribution of a value to the images of one bin"
@@ -172,7 +172,7 @@ def run_figure(run, # `Run` or its folder; `Seen` if several figures are wanted
     fig.set_layout_engine('none')
     body, *below = np.ravel(fig.subfigures(1 if bin is None else 2, 1, height_ratios=(5., 2.2)[:1 if bin is None else 2]))
     left, right = _axes(body, .7, 2.9, 2.9, 1.75, 'histogram'), _axes(body, 4.3, 2.9, 3.3, 1.75, 'dissection')
-    _histogram(left, run, epoch, value, log)
+    _histogram(left, run, epoch, value, log or value == 'weight')
     left.set_title(f'{epoch.replace("_", " network, ").replace("ema", "its average")}' if isinstance(epoch, str) else f'training pass of epoch {epoch}', fontsize=9)
     if run.has('prediction', epoch): _dissection(right, run, epoch)
     else: right.axis('off'); right.text(.5, .5, 'no predictions in this record', ha='center')
@@ -265,7 +265,7 @@ def compare_figure(runs, # `Run`s or their folders
         width = 10.5/columns
         ax = _axes(fig, .7 + i % columns*width, height - 4.8 - .2*R - 2.1*(i//columns), width - 1., 1.3, 'histogram')
         e = at_share(r, share)
-        if r.has(value, e): _histogram(ax, r, e, value, log, bins)
+        if r.has(value, e): _histogram(ax, r, e, value, log or value == 'weight', bins)
         else: ax.axis('off'); ax.text(.5, .5, f"no {value} in epoch {e} of this record", ha='center', transform=ax.transAxes, fontsize=8)
         ax.set_title(f'{_cut(label, 8*width)}: epoch {e}', fontsize=9, color=color)
     return fig
@@ -278,7 +278,7 @@ def _table(ax, runs, labels):
     ax.axis('off'); ax.set(xlim=(0, 10.1), ylim=(len(runs) - .5, -3))
     say = lambda x, y, text, **how: ax.text(x, y, text, va='center', fontsize=8, parse_math=False, **how)
     say(.35, -1.6, 'last epoch of')
-    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 50)); ax.plot([0, .25], [i, i], color=color, lw=2)
+    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 66)); ax.plot([0, .25], [i, i], color=color, lw=2)
     for j, (head, column) in enumerate(TABLE.items()):
         say(4.6 + .9*j, -1.6, head, ha='right', linespacing=1)
         for i, r in enumerate(runs): say(4.6 + .9*j, i, _cell(r, column), ha='right')
