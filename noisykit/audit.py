@@ -301,7 +301,7 @@ def _problem_part(problems, paths, most=24):
     return '\n'.join(parts)
 
 # %% ../nbs/08e_audit_images.ipynb #def-audit
-def audit(data_dir, run_dir=None, model:str|None=None, weights:str|None=None, image_size:int|None=None, epochs:int|None=None, folds:int=5,
+def audit(data_dir:str, run_dir:str|None=None, model:str|None=None, weights:str|None=None, image_size:int|None=None, epochs:int|None=None, folds:int=5,
           seed:int=0, device:str|None=None, nproc:int=1, top:int=60)->pd.DataFrame: # suspects: rank, path, label, suggested, score, given_prob, suggested_prob, doubted, problems
     "Rank the labels of `list_images(data_dir)`; suspects.csv, problems.csv, audit.json, audit.html and the runs are in run_dir. One sentence for what is wrong, before any work is done"
     with shown_as_sentence(ValueError, OSError):
@@ -352,7 +352,7 @@ def judged(runs:list, seed:int=0)->pd.DataFrame: # a row for each image of the r
     sure = confident_class(given, probs)
     return pd.DataFrame(dict(suggested=classes[other.argmax(1)], score=suspicion(runs), given_prob=probs[rows, given], suggested_prob=other.max(1), doubted=(sure >= 0) & (sure != given)))
 
-def summed_up(runs:list, suspects, seed:int)->dict:
+def summed_up(runs:list, suspects:pd.DataFrame, seed:int)->dict:
     "The numbers of the page"
     given, probs = common_labels(runs).given.to_numpy(), out_of_fold(runs)
     C, fold = probs.shape[1], np.zeros(len(given), int)

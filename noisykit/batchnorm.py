@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'SyncedBatchNorm', 'set_batch_norm', 'train_mode']
 # %% ../nbs/02b_batchnorm.ipynb #import-torch
 import torch
 import torch.autograd.forward_ad as fwAD
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .processes import total
@@ -61,7 +61,7 @@ def _project(t, normed, scale, n):
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     "Batch norm whose training statistics are those of all processes' batches"
     def _check_input_dim(self, x): pass
-    def forward(self, x):
+    def forward(self, x:Tensor):
         if not self.training: return super().forward(x)
         y, mean, var, n = _Synced.apply(x, self.weight, self.bias, self.eps)
         if self.track_running_stats:

@@ -8,7 +8,7 @@ __all__ = ['WORDS', 'check_name', 'check_type', 'sentence']
 # %% ../nbs/00a_checks.ipynb #import-difflib
 import difflib
 from types import NoneType
-from typing import get_args
+from typing import Callable, get_args
 
 # %% ../nbs/00a_checks.ipynb #def-check-name-kind-str-what
 def check_name(kind:str, # what the name is for, as the user knows it
@@ -31,7 +31,7 @@ def check_type(name:str, value, annotation # a type or a union of types in `WORD
         raise ValueError(f"{name} must be {' or '.join(WORDS[t] for t in kinds if t is not NoneType)}; got {value!r}")
 
 # %% ../nbs/00a_checks.ipynb #def-sentence-f-args-kwargs-s
-def sentence(f, *args, **kwargs)->str:
+def sentence(f:Callable, *args, **kwargs)->str:
     "The message of the error that `f(*args, **kwargs)` raises, for notebooks that show it; AssertionError if it raises none"
     try: f(*args, **kwargs)
     except (ValueError, OSError, FloatingPointError) as e: return str(e)

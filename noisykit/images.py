@@ -52,11 +52,11 @@ class TensorImages:
     @property
     def shape(self): return tuple(self.pixels.shape[1:]) # (C, H, W)
     def _like(self, pixels): return TensorImages(pixels, self.mean, self.std, self.pad, self.flip, self.augment)
-    def to(self, device): return self._like(self.pixels.to(device))
-    def take(self, index): return self._like(self.pixels[torch.as_tensor(np.array(index), device=self.pixels.device)])
+    def to(self, device:str|torch.device): return self._like(self.pixels.to(device))
+    def take(self, index:np.ndarray|Tensor|list): return self._like(self.pixels[torch.as_tensor(np.array(index), device=self.pixels.device)])
     subset = take
 
-    def batches(self, batches, key=None, second=None):
+    def batches(self, batches:list, key:str|None=None, second:str|None=None):
         "Yield float [B, C, H, W] for each index tensor in `batches`; `key` = (seed, epoch) augments, None does not; with `second`, a name in `SECOND`, pairs: this view and another standard one, or a strong one made of it"
         if second == 'standard': yield from twice(self, batches, key); return
         stronger = second and StrongViews(second, key, len(self), *((self.pad, self.flip) if self.augment else (0, False)))
@@ -93,19 +93,19 @@ POLICIES = dict(autoaugment=v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
 STRONG = ('autoaugment', 'randaugment')
 SECOND = ('standard', *STRONG)
 
-def twice(images, batches, key):
+def twice(images:'TensorImages|FolderImages', batches:list, key:str):
     "Pairs of standard views of the same pictures, each with draws of its own; ValueError without a key"
     check_second('standard', key)
     batches = list(batches)
     return zip(images.batches(batches, key), images.batches(batches, (key[0], f'{key[1]} again')))
 
-def check_second(name, key):
+def check_second(name:str|None, key:str|None):
     check_name('option second', name, SECOND)
     if key is None: raise ValueError("option second needs a key (seed, epoch): second views are drawn at random")
 
 class StrongViews:
     "What makes strong views of a data set's `n` images under one `key`: everything random about an image depends on its position alone"
-    def __init__(self, name, key, n, pad, flip):
+    def __init__(self, name:str, key:str, n:int, pad:int, flip:bool):
         check_second(name, key)
         self.name, self.pad, self.flip, draws = name, pad, flip, torch_stream(key[0], f'strong {key[1]}')
         self.seeds, self.draw = torch.randint(2**62, (n,), generator=draws), torch.rand(5, n, generator=draws)
@@ -150,13 +150,13 @@ class FolderImages:
     def __len__(self): return len(self.paths)
     @property
     def shape(self): return (3, self.size, self.size)
-    def to(self, device): return replace(self, device=device)
-    def subset(self, index): return replace(self, paths=[self.paths[int(i)] for i in index])
+    def to(self, device:str|torch.device): return replace(self, device=device)
+    def subset(self, index:np.ndarray|list): return replace(self, paths=[self.paths[int(i)] for i in index])
     def take(self, index): # a few pictures, decoded and kept
         x = torch.cat([x.contiguous() for x, in self._load(list(torch.as_tensor(np.array(index)).split(64)), None)])
         return TensorImages(x.to(self.device), self.mean, self.std, pad=self.size//8, flip=True, augment=self.augment)
 
-    def batches(self, batches, key=None, second=None):
+    def batches(self, batches:list, key:str|None=None, second:str|None=None):
         "As `TensorImages.batches`; training pictures are turned, cropped and mirrored half of the time, others are the square in the middle"
         batches = list(batches)
         if second == 'standard': yield from twice(self, batches, key); return

@@ -150,7 +150,7 @@ def updates(net:nn.Module, opt:torch.optim.Optimizer, g # as of `meta_grad`
     if not isinstance(g, (list, tuple)): g = [g]*len(params)
     with torch.no_grad(): return tuple(zip(*(UPDATES[type(opt)](p.detach(), gi, opt.state.get(p, {}), group) for p, gi, group in zip(params, g, groups))))
 
-def inner_grad(net, inner, phi, theta):
+def inner_grad(net:nn.Module, inner:Callable, phi:list, theta:dict):
     "Gradient of inner in the parameters `theta`, at the present phi"
     leaves = {k: p.detach().requires_grad_() for k, p in theta.items()}
     return torch.autograd.grad(inner(at(net, leaves), *(p.detach() for p in phi)), list(leaves.values()), materialize_grads=True)
@@ -269,6 +269,6 @@ def weigh(usefulness:Tensor, # [B] -d outer / d eps
         w = usefulness - all_of_them.min() + 1/len(all_of_them)
     return w/total([w.sum()])[0].clamp(min=torch.finfo(w.dtype).tiny)
 
-def check_scale(scale):
+def check_scale(scale:str):
     "ValueError unless `scale` is a number above 0, or 'std'"
     if scale != 'std' and (isinstance(scale, str) or not 0 < scale < math.inf): raise ValueError(f"option scale is {scale!r}; a number above 0, or 'std'")

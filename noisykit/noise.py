@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import pandas as pd
@@ -65,12 +66,12 @@ def transitions(true:np.ndarray, # [N] labels, 0..C-1; negative ones are left ou
 # %% ../nbs/00_noise.ipynb #laws
 LAWS = {}
 
-def sample_law(f):
+def sample_law(f:Callable):
     "Register `f(true, num_classes, rate, seed, **options) -> (given, true, matrix)` as a noise law under its own name"
     LAWS[f.__name__] = f
     return f
 
-def law(f):
+def law(f:Callable):
     "Register `f(num_classes, rate, **options) -> [C, C] matrix` as a noise law: each label is drawn from the row of its true class"
     @sample_law
     @wraps(f)
@@ -235,7 +236,7 @@ def openset(true, num_classes, rate, seed):
     return true, unknown, np.eye(num_classes)
 
 # %% ../nbs/00_noise.ipynb #def-save-noise-noise-noisyla
-def save_noise(noise:NoisyLabels, path):
+def save_noise(noise:NoisyLabels, path:str|Path):
     "Write given (and, as csv, true) labels, or for open-set noise True where the image is of none of the classes; the ending chooses: .csv or .npy"
     path, unknown = Path(path), noise.true < 0
     if unknown.any() and (noise.flipped != unknown).any(): raise ValueError("a noise file holds flipped labels or open-set ones; these are both")

@@ -66,7 +66,7 @@ def learning_curves(run:Run, axs=None): # two axes
 
 # %% ../nbs/07_plots.ipynb #def-histogram-values-dict-gr
 def histogram(values:dict, # group -> [n] values
-              bins, ax, xlabel:str, log:bool=False):
+              bins:int|np.ndarray, ax:plt.Axes, xlabel:str, log:bool=False):
     "Overlaid half-transparent histograms of each group"
     for name, v in values.items(): ax.hist(v, bins, color=COLORS[name], alpha=.5, label=f'{name} ({len(v):,})')
     ax.set(xlabel=xlabel, ylabel='number of samples', yscale='log' if log else 'linear')

@@ -19,6 +19,7 @@ import traceback
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Callable
 
 import torch
 import torch.distributed as dist
@@ -55,7 +56,7 @@ def whole(t:Tensor)->Tensor: # [n, ...] without a graph
 
 CLOCK = dict(in_sums=0., waiting=0.) # seconds since the start: in `total`, waiting for slower processes included (on a GPU only the call); for pictures that are not decoded yet
 
-def from_first(f):
+def from_first(f:Callable):
     "`f()` of process 0, on all of them"
     if world() == 1: return f()
     found = [f() if rank() == 0 else None]
@@ -76,7 +77,7 @@ def joined(device:str='cpu' # 'cuda': process i of a machine takes its GPU i
 # %% ../nbs/00b_processes.ipynb #class-childtraceback
 class ChildTraceback(Exception):
     "The traceback of another process, as text"
-    def __init__(self, text): self.text = text; super().__init__(text)
+    def __init__(self, text:str): self.text = text; super().__init__(text)
     def __str__(self): return f'\n{self.text}'
 
 def launch(f, # an importable function

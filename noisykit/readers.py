@@ -32,7 +32,7 @@ def read_one_hot(path:Path, classes:list)->tuple: # (names [N], labels int64 [N]
     if len(twice): raise ValueError(f"{path} names {len(twice)} images twice; the first is {twice.iloc[0]!r}")
     return table.image.tolist(), values.argmax(1)
 
-def read_csv(path, columns, remedy=None):
+def read_csv(path:str|Path, columns:list, remedy:str|None=None):
     "All columns as text; ValueError unless `columns` are there and some row is"
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as e: raise ValueError(f"{path} cannot be read as csv ({' '.join(str(e).split())})") from None

@@ -112,7 +112,7 @@ class EpochRecord:
             new.append((rows, value.detach()))
             if len(new) == 64: self.put(name) # many batches at once: half the time
 
-    def put(self, name):
+    def put(self, name:str):
         rows, values = map(torch.cat, zip(*self.new.pop(name)))
         if name not in self.kept: self.kept[name] = Memory(torch.full((len(self.given), *values.shape[1:]), torch.nan, dtype=torch.float32, device=values.device))
         self.kept[name][rows] = values
@@ -120,7 +120,7 @@ class EpochRecord:
     def state_dict(self)->dict:
         for name in list(self.new): self.put(name)
         return {k: m.gather() for k, m in self.kept.items()}
-    def load_state_dict(self, state):
+    def load_state_dict(self, state:dict):
         "Go on in the middle of an epoch"
         self.kept = {k: Memory(v.to(self.given.device)) for k, v in state.items()}
 
@@ -137,7 +137,9 @@ class EpochRecord:
         return out | {k: v.cpu().numpy() for k, v in kept.items()}
 
 # %% ../nbs/04_record.ipynb #def-summary
-def summary(values:dict, noise)->dict:
+def summary(values:dict, # name -> [N], as of `sample_values`
+            noise # with the arrays given, true and flipped [N]
+           )->dict: # name -> number
     "Means of the per-sample values: all samples, clean ones, flipped ones"
     if not values: return {}
     parts = {'': slice(None), '_clean': ~noise.flipped, '_flipped': noise.flipped}
@@ -201,7 +203,7 @@ class Run:
             if name not in z: raise KeyError(f"this run has no {name!r} {'of the last epoch' if epoch == -1 else f'of epoch {epoch}'}; it has: {', '.join(z.files)}")
             return z[name]
 
-    def readable(self, epoch)->bool:
+    def readable(self, epoch:int|str)->bool:
         "Whether an epoch's values are there and can be read"
         try: self._open(epoch).close()
         except OSError: return False
@@ -240,7 +242,7 @@ def tidy(runs)->pd.DataFrame: # one row a run
                          | dict(seconds_per_epoch=r.metrics.seconds.median(), realised_rate=r.labels.flipped.mean()) | r.env for r in runs])
 
 # %% ../nbs/04_record.ipynb #def-open-run-folder-config-d
-def check_run(folder, config:dict, resume:bool=True):
+def check_run(folder:str|Path, config:dict, resume:bool=True):
     "ValueError if `folder` holds something else than the run of `config`, or a run that must not be resumed; nothing is written"
     folder, config = Path(folder), yaml.safe_load(yaml.safe_dump(config)) # as it will be read back: tuples become lists
     if folder.exists() and not folder.is_dir(): raise ValueError(f"run_dir {folder} is a file; a run needs a folder")
@@ -253,7 +255,7 @@ def check_run(folder, config:dict, resume:bool=True):
                                f"{config[other[0]]!r} here{f' ({len(other)} settings differ)' if len(other) > 1 else ''}; choose another run_dir")
     if not resume: raise ValueError(f"run folder {folder} already holds this run; resume it, or choose another run_dir")
 
-def open_run(folder, config:dict, presets:dict, env:dict, resume:bool=True)->Run:
+def open_run(folder:str|Path, config:dict, presets:dict, env:dict, resume:bool=True)->Run:
     "Claim `folder` for `config`; ValueError as in `check_run`"
     check_run(folder, config, resume)
     folder = Path(folder)
@@ -280,7 +282,9 @@ def locked(folder, # made if it is not there
 WHERE = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir') # settings that say where a run happens, not what it computes
 
 # %% ../nbs/04_record.ipynb #def-write-labels-run-run-dat
-def write_labels(run:Run, data):
+def write_labels(run:Run,
+                 data # `noisykit.datasets.Data`
+                ):
     "labels.csv from a `Data`: every image of the training set, and what became of it; ValueError if the run was made from other data"
     n = len(data.source.labels)
     split, given, true = np.full(n, 'train', object), np.full(n, -1), np.full(n, -1)

@@ -23,11 +23,12 @@ from shutil import which
 import numpy as np
 import torch
 from filelock import FileLock
+from torch import nn
 
 import noisykit
 from .batchnorm import KINDS, train_mode
 from .checks import check_name, check_type
-from .datasets import DATASETS, check_data_options, cleanest, home, load_dataset, load_images, read_probe, read_scores, replace_images, split, with_threshold
+from .datasets import DATASETS, Data, check_data_options, cleanest, home, load_dataset, load_images, read_probe, read_scores, replace_images, split, with_threshold
 from .images import FolderImages, torch_stream
 from .metagrad import ENGINES, LEVELS, at
 from .networks import create_network
@@ -288,7 +289,7 @@ def run_name(c:dict)->str:
     return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"
 
 # %% ../nbs/08_run.ipynb #def-environment-device-dict
-def environment(device)->dict:
+def environment(device:str)->dict:
     "Versions, device and git commit, for env.json"
     name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.machine()
     return dict(noisykit=noisykit.__version__, git=_git_commit(), python=platform.python_version(), torch=torch.__version__,
@@ -352,7 +353,7 @@ def _finished(folder)->Run:
     if not run.finished: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
     return run
 
-def with_pseudo_run(c:Config, data, quiet=True)->Config:
+def with_pseudo_run(c:Config, data:Data, quiet:bool=True)->Config:
     "`c` with the folder of a finished clean run in option pseudo_run, where the method has that option; ValueError if the run does not fit"
     if 'pseudo_run' not in (c.options or {}): return c
     folder, classes = c.options['pseudo_run'], list(data.source.classes)
@@ -407,7 +408,7 @@ def run_method(*, quiet:bool=False, **settings)->Run:
         else: train(c, data, net, run, quiet)
     return run
 
-def train(c:Config, data, net, run:Run, quiet:bool):
+def train(c:Config, data:Data, net:nn.Module, run:Run, quiet:bool):
     "What every process does"
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
         opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
@@ -431,7 +432,7 @@ def here(c:Config)->Config:
 # %% ../nbs/08_run.ipynb #class-refused-exception
 class Refused(Exception): # picklable: it comes out of other processes too
     "An error in the settings or the data, shown in one sentence instead of a traceback"
-    def __init__(self, cause): super().__init__(str(cause)); self.kind = type(cause).__name__
+    def __init__(self, cause:Exception): super().__init__(str(cause)); self.kind = type(cause).__name__
     def _render_traceback_(self): return [f'{self.kind}: {self}'] # IPython's hook
 
 @contextmanager
@@ -458,7 +459,7 @@ def _start(c, data):
             raise ValueError(f"model {c.model!r} cannot train on {n} samples of shape {data.source.train.shape}: {' '.join(str(e).split())[:150]}") from None
     return net
 
-def about(c, data):
+def about(c:Config, data:Data):
     "What is about to happen, in one paragraph"
     n = data.noise
     return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_labels)} probe, {len(data.source.test)} test, "

@@ -69,7 +69,7 @@ class Sweep:
             self.trials[name] = settings
         if not self.trials: raise ValueError('a sweep needs at least one trial')
 
-    def name(self, settings):
+    def name(self, settings:dict):
         "sln-mnist5k-symmetric0.4-s0-sigma0.1"
         rest = {k: lookup(settings, k) for k in self.varied if k not in ('method', 'dataset', 'noise', 'noise_rate', 'noise_file', 'seed')}
         words = [run_name(asdict(resolve(**settings)[0])), *(f"{k.split('.')[-1]}{v}" for k, v in rest.items() if v is not None)]
@@ -79,7 +79,7 @@ class Sweep:
         try: return Run(self.folder/name).finished
         except FileNotFoundError: return False
 
-    def run(self, name):
+    def run(self, name:str):
         "Run the trial by papermill, in a kernel of its own; returns the last epoch's metrics"
         import papermill as pm
         folder = self.folder/name

@@ -57,13 +57,13 @@ class Texts:
     def __len__(self): return len(self.tokens)
     @property
     def shape(self): return (self.size, self.tokens.shape[1]) # (V, L)
-    def to(self, device): return replace(self, tokens=self.tokens.to(device))
-    def take(self, index):
+    def to(self, device:str|torch.device): return replace(self, tokens=self.tokens.to(device))
+    def take(self, index:np.ndarray|Tensor|list):
         i = np.array(index)
         return replace(self, tokens=self.tokens[torch.as_tensor(i, device=self.tokens.device)], texts=self.texts[i])
     subset = take
 
-    def batches(self, batches, key=None, second=None):
+    def batches(self, batches:list, key:str|None=None, second:str|None=None):
         "int64 [B, L] for each index tensor in `batches`; ValueError for second views"
         if second is not None: raise ValueError("texts have no augmentation, so no second view: this method is for images")
         return (self.tokens[i] for i in batches)

@@ -18,6 +18,7 @@ from importlib import import_module
 from itertools import product
 from pickle import UnpicklingError
 from pkgutil import iter_modules
+from typing import Iterable
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class Method:
     @dataclass
     class Options: pass
 
-    def __init__(self, trainer, options): self.trainer, self.options = trainer, options
+    def __init__(self, trainer:'Trainer', options:'Method.Options'): self.trainer, self.options = trainer, options
     def step(self, batch:Batch)->Step: raise NotImplementedError
     def rows(self, epoch:int)->list: # positions in the training set, for each step
         "Which samples an epoch's steps see; asked again when an epoch is resumed in its middle, and answered alike in every process"
@@ -93,14 +94,14 @@ class Method:
         "What a run evaluates beside `net`, from a saved `state_dict`; `net` stays as it is"
         return {}
     @classmethod
-    def check(cls, options, epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
+    def check(cls, options:'Method.Options', epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
     @classmethod
     def batches(cls, options, probe:int # samples of a probe batch, 0 without a probe
                )->dict: # name -> samples
         "The batches beside the training batch that a step shares out over processes"
         return {'a probe batch': probe} if cls.needs_probe else {}
     @classmethod
-    def fits(cls, options, data:Data): "ValueError in one sentence if they do not fit the data; called before training"
+    def fits(cls, options:'Method.Options', data:Data): "ValueError in one sentence if they do not fit the data; called before training"
 
 class AddOn(Method):
     "What goes with any method, as in sln+mo+lc: it sees each batch before the method does, and has the same hooks"
@@ -190,7 +191,7 @@ def evaluate(logits:Tensor, # [n, C]
     return dict(loss=float(F.cross_entropy(logits, y)), accuracy=int(right.sum())/len(y), balanced_accuracy=float(balanced))
 
 # %% ../nbs/05_training.ipynb #def-create-optimizer-params
-def create_optimizer(params, name:str, lr:float, momentum:float=0., nesterov:bool=False, weight_decay:float=0.):
+def create_optimizer(params:Iterable, name:str, lr:float, momentum:float=0., nesterov:bool=False, weight_decay:float=0.):
     "sgd, adam or adamw (momentum and nesterov are SGD's); ValueError for another name"
     check_name('optimizer', name, ['sgd', 'adam', 'adamw'])
     if name == 'sgd': return torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
@@ -210,7 +211,7 @@ def create_schedule(opt, schedule, epochs:int, steps:int=1 # in an epoch
     raise ValueError(f"unknown schedule {schedule!r}; known: constant, cosine, {{milestones: [epochs], gamma: a factor above 0}}, "
                      "or {first: epochs of the first cycle, longer: a factor of at least 1, lower: a factor above 0}")
 
-def restarts(schedule)->bool:
+def restarts(schedule:str|dict)->bool:
     "Whether a schedule falls and starts again, step by step"
     return isinstance(schedule, dict) and set(schedule) == {'first', 'longer', 'lower'}
 
@@ -362,7 +363,7 @@ class Trainer:
         if not math.isfinite(row.get('test_loss', 0)): self.stop('test loss', row['test_loss'], epoch, len(losses))
         return row, values
 
-    def random(self, purpose)->int: return torch_stream(self.seed, purpose).initial_seed()
+    def random(self, purpose:str)->int: return torch_stream(self.seed, purpose).initial_seed()
 
     def trained(self)->list: return [p for group in self.opt.param_groups for p in group['params']]
 
@@ -406,18 +407,18 @@ class Trainer:
             values = sample_values(logits, torch.as_tensor(labels, device=self.device)) | probabilities(logits, keep) | ({'label': np.asarray(labels)} if rows else {})
             if rank() == 0: write_samples(self.run, name, values)
 
-    def check(self, losses, epoch):
+    def check(self, losses:list, epoch:int):
         "FloatingPointError where the loss stopped being a number"
         bad = (~torch.stack(losses[-50:]).isfinite()).nonzero()
         if not len(bad): return
         step = max(0, len(losses) - 50) + int(bad[0])
         self.stop('loss', float(losses[step]), epoch, step + 1)
 
-    def stop(self, what, value, epoch, step):
+    def stop(self, what:str, value:float, epoch:int, step:int):
         raise FloatingPointError(f"the {what} is {value} at epoch {epoch}, step {step}: training stopped; "
                                  f"the record up to epoch {self.done} is in {self.run.folder} (try a smaller lr or grad_clip)")
 
-    def interrupt(self, epoch, record, losses, steps):
+    def interrupt(self, epoch:int, record:EpochRecord, losses:list, steps:int):
         "Save in the middle of an epoch, and stop"
         self.check(losses, epoch); self.merge_statistics()
         self.middle = dict(losses=torch.stack(losses), record=record.state_dict())

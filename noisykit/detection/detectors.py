@@ -239,7 +239,7 @@ def _cleanlab(runs): # (module, rows that are judged, their given labels, their 
     rows = ~np.isnan(p[:, 0])
     return cleanlab, rows, common_labels(runs).given.to_numpy()[rows], p[rows]/p[rows].sum(1, keepdims=True)
 
-def confident_call(runs, scores):
+def confident_call(runs:list, scores:pd.DataFrame):
     "What confident learning calls mislabelled"
     cleanlab, rows, given, p = _cleanlab(runs)
     called = np.zeros(len(rows), bool)

@@ -68,11 +68,11 @@ class Detector:
         device, parts = next(self.net.parameters()).device, torch.from_numpy(at_moments(curves.astype(np.float32), self.about.get('moments'))).split(4096)
         return torch.cat([self.net(c.to(device)).double().softmax(1)[:, 1].cpu() for c in parts]).numpy()
 
-    def save(self, path):
+    def save(self, path:str|Path):
         "By convention `<name>_lstm_detector.pth.tar`"
         write_whole(path, lambda p: torch.save(self.state | dict(state_dict=self.net.state_dict(), about=self.about), p))
 
-def load_detector(path)->Detector:
+def load_detector(path:str|Path)->Detector:
     "FileNotFoundError, or ValueError for a file that holds no such network"
     if not Path(path).is_file(): raise FileNotFoundError(f"detector {path} does not exist")
     try:

@@ -81,7 +81,7 @@ def score_histogram(table:pd.DataFrame, name:str, # of the detector
 
 def top_suspects(table:pd.DataFrame, name:str, # as of `detect`; of the detector
                  pictures, # function: indices -> uint8 [n, C, H, W], or [n] texts
-                 classes, n:int=20):
+                 classes:list, n:int=20):
     "The n most suspicious samples under their given label; in brackets the true label where some flips are known, else the suggested one"
     top, known = table[:n], table.flipped.any()
     other = top.true if known else top.suggested.where(top.suggested >= 0, top.given)

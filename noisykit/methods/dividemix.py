@@ -24,7 +24,7 @@ from ..mixing import mixup, sharpen
 from ..networks import create_network
 from ..noise import stream
 from ..processes import from_first, total, world
-from ..training import Method, Step, epoch_batches, evaluation_mode, method
+from ..training import Batch, Method, Step, epoch_batches, evaluation_mode, method
 
 # %% ../../nbs/06l_methods.dividemix.ipynb #def-spread
 def spread(loss:np.ndarray # [N]
@@ -68,11 +68,11 @@ def in_steps(labelled:Tensor, # bool [N]
 class Ensemble(nn.Module):
     "The mean of two networks' logits"
     def __init__(self, *nets): super().__init__(); self.nets = nn.ModuleList(nets)
-    def forward(self, x): return sum(net(x) for net in self.nets)/len(self.nets)
+    def forward(self, x:Tensor)->Tensor: return sum(net(x) for net in self.nets)/len(self.nets)
     @property
     def fc(self): return self.nets[0].fc
 
-def both(net, views): return sum(full(net(x)).softmax(1) for x in views)/len(views)
+def both(net:nn.Module, views:list): return sum(full(net(x)).softmax(1) for x in views)/len(views)
 def full(logits): return logits.to(torch.get_default_dtype()) # autocast's are too coarse to be summed
 
 @method('dividemix')
@@ -154,7 +154,7 @@ class DivideMix(Method):
         grown = (batch.epoch - 1 - self.warm_up + (batch.step - k*self.steps[0])/self.steps[k])/self.options.ramp
         return Step(self.loss(batch, net(x), target, labelled.repeat(2), self.options.lambda_u*min(1., grown)))
 
-    def plain(self, batch, logits):
+    def plain(self, batch:Batch, logits:Tensor):
         "Loss of the warm-up"
         loss, log_p = F.cross_entropy(logits, batch.y, reduction='none'), logits.log_softmax(1)
         return batch.mean(loss + (log_p.exp()*log_p).sum(1) if self.options.confidence_penalty else loss)
@@ -169,14 +169,14 @@ class DivideMix(Method):
             if rest.any(): target[rest] = (p[rest] + both(other, [x[rest] for x in views]))/2
         return sharpen(target, self.options.T)
 
-    def mixed(self, batch, target):
+    def mixed(self, batch:Batch, target:Tensor):
         "Both views of all samples, mixed with each other: [2B, ...] and [2B, C]"
         t, purpose = self.trainer, f'dividemix {self.trainer.steps}'
         l = stream(t.seed, purpose).beta(self.options.alpha, self.options.alpha)
         groups = mixup([(batch.x, target), (batch.second, target)], torch_stream(t.seed, purpose), share=max(l, 1 - l))
         return (torch.cat(part) for part in zip(*groups))
 
-    def loss(self, batch, logits, target, labelled, lambda_u):
+    def loss(self, batch:Batch, logits:Tensor, target:Tensor, labelled:Tensor, lambda_u:float):
         p, prior = (logits := full(logits)).softmax(1), 1/logits.shape[1]
         n, m = total([labelled.sum().double(), (~labelled).sum().double()]) # of all processes
         believed = F.cross_entropy(logits[labelled], target[labelled], reduction='sum')/n

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..checks import check_name
 from ..images import FolderImages, TensorImages, torch_stream
@@ -68,7 +69,7 @@ class FSR(Method):
         if options.mixup and not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("fsr option mixup mixes pictures, and this data set has none: set it to False")
 
     @staticmethod
-    def equal(options, epochs): return epochs//6 if options.after is None else options.after
+    def equal(options:'FSR.Options', epochs:int)->int: return epochs//6 if options.after is None else options.after
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
@@ -78,7 +79,7 @@ class FSR(Method):
         self.labels, self.weighs = trainer.data.noise.given, self.equal(options, trainer.epochs)
         self.fill(lowest(torch.rand(len(g), generator=torch_stream(trainer.seed, 'fsr queue')).numpy(), self.labels, options.queue)) # at random at first
 
-    def fill(self, rows):
+    def fill(self, rows:Tensor):
         "The queue from positions in the training set"
         self.queue, self.pictures = rows, None
         first = np.flatnonzero(np.diff(self.labels[rows], prepend=-1))
@@ -107,7 +108,7 @@ class FSR(Method):
         if batch.epoch <= self.weighs: w = torch.full_like(loss, 1/batch.size)
         return Step((w*loss).sum() + self.pseudo(batch, logits), logits, w*batch.size, values=dict(meta_margin=margin, score=score))
 
-    def look(self, batch, x, y, before, h):
+    def look(self, batch:Batch, x:Tensor, y:Tensor, before:Tensor, h:Tensor|None):
         "Weights [B] and meta-margins [B]"
         eps = torch.full_like(before, 1/batch.size).requires_grad_()
         def inner(f, eps): return (eps*F.cross_entropy(f(x), y, reduction='none')).sum()
@@ -115,7 +116,7 @@ class FSR(Method):
         with torch.no_grad(): after = F.cross_entropy(m.f(batch.x), batch.y, reduction='none')
         return weigh(-m.grads[0], self.options.weighting), before - after
 
-    def pseudo(self, batch, logits):
+    def pseudo(self, batch:Batch, logits:Tensor):
         "Loss against what the network said of these samples before"
         if not self.options.pseudo_loss: return 0.
         z = self.memory['logits'][batch.rows].to(logits)

@@ -7,9 +7,11 @@ __all__ = ['IEG']
 
 # %% ../../nbs/06j_methods.ieg.ipynb #imports
 from dataclasses import dataclass
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..checks import check_name
 from ..images import STRONG, FolderImages, TensorImages, torch_stream
@@ -17,7 +19,7 @@ from ..metagrad import fixed_rate, is_warm, weigh
 from ..mixing import logit_norm, mixup, sharpen
 from ..networks import features
 from ..processes import part, whole
-from ..training import Method, Step, method
+from ..training import Batch, Method, Step, method
 
 # %% ../../nbs/06j_methods.ieg.ipynb #method-ieg
 @method('ieg')
@@ -60,13 +62,13 @@ class IEG(Method):
         consistency = batch.mean(F.kl_div(strong.log_softmax(1), logits.detach().softmax(1), reduction='none').sum(1))
         return Step(supervised + self.mixed(batch, g, probe) + o.consistency_factor*consistency, logits, w*batch.size, chosen, {'lambda': lam})
 
-    def choose(self, batch, between, w, lam, probe, known):
+    def choose(self, batch:Batch, between:Callable, w:Tensor, lam:Tensor, probe:Batch, known:dict|None):
         "Weights [B] and label choices [B] in {0, 1}"
         def inner(f, w, lam): return (w*F.cross_entropy(f(batch.x), between(lam), reduction='none')).sum()
         dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known=known).grads
         return weigh(-dw), (dlam < 0).to(dlam)
 
-    def mixed(self, batch, g, probe):
+    def mixed(self, batch:Batch, g:Tensor, probe:Batch):
         "Loss of probe samples and of both views, all mixed with all"
         t, n = self.trainer, len(g)
         random = torch_stream(t.seed, f'ieg {t.steps}')

@@ -43,7 +43,7 @@ class LC(AddOn):
         if cls.after(options, epochs) >= epochs: raise ValueError(f"lc option lc_after is {options.lc_after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: nothing would be corrected")
 
     @staticmethod
-    def after(options, epochs): return max(1, 5*epochs//6) if options.lc_after is None else options.lc_after
+    def after(options:'LC.Options', epochs:int)->int: return max(1, 5*epochs//6) if options.lc_after is None else options.lc_after
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)

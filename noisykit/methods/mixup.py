@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..checks import check_name
 from ..metagrad import check_scale, is_warm, scaled, weigh
 from ..record import Memory
-from ..training import Method, Step, method
+from ..training import Batch, Method, Step, method
 
 # %% ../../nbs/06g_methods.mixup.ipynb #def-mix-beta-torch-tensor-b
 def mix(beta:torch.Tensor, # [B] in 0..1, share of the label
@@ -58,14 +59,14 @@ class MixupHard(Method):
         loss, w = F.cross_entropy(logits, target, reduction='none'), self.weights(batch)
         return Step(batch.mean(loss if w is None else w*loss), logits, w, target, dict(beta=beta))
 
-    def distributions(self, batch, logits):
+    def distributions(self, batch:Batch, logits:Tensor):
         "What is mixed: labels [B, C] and predictions [B, C]"
         C, p = logits.shape[1], logits.softmax(1)
         said = p if self.soft else F.one_hot(p.argmax(1), C).to(p)
         own = self.soft and not batch.y.is_floating_point() # else corrected by an add-on
         return (self.memory['label'][batch.rows] if own else batch.targets(C)).to(p), said
 
-    def learn(self, batch, label, said):
+    def learn(self, batch:Batch, label:Tensor, said:Tensor):
         "The samples' coefficients"
         beta = self.memory['beta'][batch.rows].requires_grad_()
         def inner(f, beta): return batch.mean(F.cross_entropy(f(batch.x), mix(beta, label, said), reduction='none'))
@@ -109,7 +110,7 @@ class Proposal(MixupHard):
         super().__init__(trainer, options)
         self.memory['weight'] = Memory(torch.ones_like(self.memory['beta'].values))
 
-    def learn(self, batch, label, said):
+    def learn(self, batch:Batch, label:Tensor, said:Tensor):
         if self.trainer.steps % 2: return super().learn(batch, label, said)
         o, beta = self.options, self.memory['beta'][batch.rows].to(label)
         target = batch.y if o.gradient == 'given' else mix(beta, label, said, o.as_written)

@@ -7,6 +7,7 @@ __all__ = ['LabelCorrection', 'discount', 'MLC']
 
 # %% ../../nbs/06i_methods.mlc.ipynb #imports
 from dataclasses import dataclass
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class LabelCorrection(nn.Module):
         if tie: self.out.weight = None
         for name, p in self.named_parameters(): nn.init.zeros_(p) if name.endswith('bias') else nn.init.xavier_uniform_(p)
 
-    def forward(self, h, y):
+    def forward(self, h:Tensor, y:Tensor)->Tensor:
         z = self.hidden(torch.cat([self.embed(y), h], 1))
         p = F.linear(z, self.embed.weight.T if self.tie else self.out.weight, self.out.bias).softmax(1)
         if self.keep is None: return p
@@ -85,9 +86,9 @@ class MLC(Method):
         self.learn(inner, judge, theta, {batch.x: h, clean.x: h_clean.detach()})
         return Step(loss.detach(), logits, targets=target)
 
-    def loss(self, logits, target, clean, y): return F.cross_entropy(logits, target, reduction='sum') + F.cross_entropy(clean, y, reduction='sum')
+    def loss(self, logits:Tensor, target:Tensor, clean:Tensor, y:Tensor)->Tensor: return F.cross_entropy(logits, target, reduction='sum') + F.cross_entropy(clean, y, reduction='sum')
 
-    def learn(self, inner, judge, theta, known):
+    def learn(self, inner:Callable, judge:Callable, theta:dict, known:dict|None):
         "One step's meta-gradient into the memory; every K-th time a step of the label-correction network"
         t = self.trainer
         if t.meta_level == 'last': theta = {k: p for k, p in theta.items() if k.startswith('fc.')}
