@@ -74,6 +74,7 @@ def edges(run:Seen, value:str)->np.ndarray: # [51]
     v = v[np.isfinite(v)]
     low, high = np.quantile(v, [.005, .995]) if len(v) else (0, 1)
     if value in ('weight', 'loss'): low, high = 0, max(high, 2)
+    elif len(v) and 0 <= v.min() and v.max() <= 1: low, high = 0, 1 # a probability of a method's own
     return np.linspace(low, max(high, low + 1e-6), BINS + 1)
 
 def _binned(v, bins): # [n] values -> [n] number of the bin, -1 for nan
@@ -102,6 +103,7 @@ def _histogram(ax, run, epoch, value, log=False, bins=None):
     outside = np.nansum((v < inner[0]) | (v > inner[1]))
     ax.set(xlabel=VALUES.get(value, value) + (f' ({outside:,} outside)' if outside else ''), ylabel='number of samples', xlim=inner, yscale='log' if log else 'linear')
     ax.set_ylim(top=ax.get_ylim()[1]**1.3 if log else 1.3*ax.get_ylim()[1]) # room for the legend
+    if log: ax.minorticks_off() # a tenth of the whole time
     ax.legend(fontsize=8, loc='upper center', ncols=2)
 
 def _dissection(ax, run, epoch):
@@ -121,14 +123,14 @@ def _curves(ax, run, epoch, columns, title): # column pattern -> line
             if y is not None and y.notna().any(): ax.plot(m.epoch, y, line, marker='.' if len(m) < 40 else '', color=COLORS[k], label=label.format(k))
     ax.axvline(run.last if isinstance(epoch, str) else epoch, color='k', lw=.8, alpha=.5)
     ax.set(xlabel='epoch', xlim=(m.epoch.min() - .5, m.epoch.max() + .5)); ax.set_title(title, fontsize=9)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     if ax.lines[:-1]: ax.legend(fontsize=8, framealpha=.6)
 
 def _axes(fig, x, y, width, height, name=''):
     "Axes at a fixed place, in inches from the lower left corner: a constrained layout draws everything twice"
     w, h = fig.bbox.size/fig.dpi
     ax = fig.add_axes((x/w, y/h, width/w, height/h), label=name)
-    ax.tick_params(labelsize=8); ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
+    ax.tick_params(labelsize=8); ax.locator_params(nbins=5); ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
     return ax
 
 def _images(fig, run, rows, page, pictures, where):
@@ -212,7 +214,7 @@ def differences(runs)->list: # a label for each `Run`
     "The settings in which runs differ, in the order of the configuration; the folder's name where they differ in none"
     flat = [_flat(r.config) for r in runs]
     apart = [k for k in dict.fromkeys(chain(*flat)) if len({repr(f[k]) for f in flat if k in f}) > 1]
-    said = [', '.join(_said(k, f[k]) for k in apart if k in f) or 'same settings' for f in flat]
+    said = [', '.join(_said(k, f[k]) for k in apart if f.get(k) is not None) or 'same settings' for f in flat]
     return [l if said.count(l) == 1 else f'{l} ({r.folder.name})' for l, r in zip(said, runs)]
 
 def _said(k, v):
