@@ -68,10 +68,12 @@ readme: $(STAMP)
 docs: $(STAMP)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org) on the PATH; everything else does without." >&2; exit 1; }
 	'$(BIN)/python' tests/readme.py
-	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null
+	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_proc_nbs --n_workers 2 </dev/null
+	'$(BIN)/python' tests/pages.py
+	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
 lab: $(STAMP)
-	'$(BIN)/jupyter' lab nbs/index.ipynb
+	'$(BIN)/jupyter' lab nbs/explore.ipynb
 
 clean:
 	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist

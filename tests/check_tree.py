@@ -9,7 +9,7 @@ from pathlib import Path
 from stills import views
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN_NBS = "run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels"     # must have papermill's parameters cell
+RUN_NBS = "run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels", "explore"     # must have papermill's parameters cell
 PARAMS = {"run_method": {"method", "run_dir"}}            # what the Makefile passes with -p
 KB, INDEX_KB = 200, 300
 # traces of somebody's machine: home and work folders, the packages of a virtual environment, a package index

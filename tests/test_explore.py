@@ -1,6 +1,7 @@
 """JupyterLab in a real browser: every explorer is run, its controls are moved, and its picture changes."""
 import json, os, shutil, socket, subprocess, sys, time, urllib.request
 
+import pandas as pd
 import pytest
 from conftest import CHROMIUM, ENV, ROOT
 
@@ -20,7 +21,7 @@ READY = """async () => {
 
 class Lab:
     "A notebook in JupyterLab, all its cells run"
-    def __init__(self, page, shots): self.page, self.shots, self.said = page, shots, []
+    def __init__(self, page, root): self.page, self.root, self.said = page, root, []
 
     def cell(self, call):
         "The explorer that a cell calls"
@@ -29,7 +30,7 @@ class Lab:
         cell.scroll_into_view_if_needed()
         return cell
 
-    def control(self, cell, name, kind): return cell.locator(".widget-inline-hbox, .widget-checkbox").filter(has_text=name).locator(kind).first
+    def control(self, cell, name, kind): return cell.locator(".widget-inline-hbox, .widget-checkbox").filter(has=self.page.get_by_text(name, exact=True)).locator(kind).first
 
     def changes(self, cell, act):
         "Seconds until the picture is another one"
@@ -54,7 +55,7 @@ class Lab:
         box = img.bounding_box()
         return self.changes(cell, lambda: img.click(position=dict(x=x*box["width"], y=y*box["height"])))
 
-    def shot(self, cell, name): cell.screenshot(path=self.shots/f"{name}.png")
+    def shot(self, cell, name): cell.screenshot(path=self.root/f"{name}.png")
 
 def told(record_property, **seconds):
     "Kept with the test's result, and printed: a machine that is busy is no failure"
@@ -86,7 +87,7 @@ def lab(tmp_path_factory):
         with api.sync_playwright() as p:
             browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
             page = browser.new_page(viewport=dict(width=1500, height=1000))
-            lab = Lab(page, root)
+            lab = Lab(page, root/"project")
             page.on("console", lambda m: lab.said.append(m.text) if m.type == "error" else None)
             page.on("pageerror", lambda e: lab.said.append(str(e)))
             page.goto(f"http://127.0.0.1:{port}/lab/tree/nbs/explore.ipynb?token=test&reset")
@@ -102,6 +103,36 @@ def test_noise(lab, record_property):
     told(record_property, law=lab.choose(cell, "law", "asymmetric"), rate=lab.arrow(cell, "rate"), seed=lab.write(cell, "seed", 7))
     assert cell.locator("img[alt]").first.get_attribute("alt") == "law asymmetric, rate 0.45, seed 7"
     lab.shot(cell, "noise")
+
+def test_metastep(lab, record_property):
+    cell = lab.cell("explore_metastep(")
+    told(record_property, probe_size=lab.choose(cell, "probe size", "5"), probe=lab.choose(cell, "probe", "3"), batch=lab.arrow(cell, "batch"), lr=lab.choose(cell, "lr", "0.2"),
+         weighting=lab.choose(cell, "weighting", "shift"), level=lab.choose(cell, "level", "last"), engine=lab.choose(cell, "engine", "higher"))
+    lab.shot(cell, "metastep")
+
+def test_run(lab, record_property):
+    cell = lab.cell("explore_run(")
+    img = cell.locator("img[alt]").first
+    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"), value=lab.choose(cell, "value", "given_prob"), log=lab.tick(cell, "log"))
+    assert "epoch final" not in img.get_attribute("alt") and "log True" in img.get_attribute("alt")
+    told(record_property, histogram=lab.click(cell, .1, .2))        # upper left: a bar, and its images
+    assert "of histogram" in img.get_attribute("alt")
+    lab.shot(cell, "run_histogram")
+    told(record_property, dissection=lab.click(cell, .6, .2))      # upper right: a bin
+    assert "of dissection" in img.get_attribute("alt")
+    lab.shot(cell, "run_dissection")
+
+def test_compare(lab, record_property):
+    cell = lab.cell("compare_runs(")
+    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"), value=lab.choose(cell, "value", "margin"))
+    lab.shot(cell, "compare")
+
+def test_suspects(lab, record_property):
+    cell, press = lab.cell("explore_suspects("), lambda name: lambda: cell.get_by_role("button", name=name, exact=True).click()
+    told(record_property, accept=lab.changes(cell, press("accept")), remove=lab.changes(cell, press("remove")), click=lab.click(cell, .9, .9), rest=lab.changes(cell, press("reject the rest of the page")))
+    lab.shot(cell, "suspects")
+    csv = pd.read_csv(next(lab.root.glob("runs/*/decisions.csv")))
+    assert csv.decision.value_counts()[["accept", "remove"]].tolist() == [2, 1] and len(csv) == 24
 
 def test_console(lab):
     "Last: none of them left an error in the page's console"

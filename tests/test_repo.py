@@ -7,7 +7,7 @@ from readme import readme  # pytest puts tests/ on the path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE", "MFLAGS")) and k != "IN_TEST"}
-RUN_NBS = ["run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels"]
+RUN_NBS = ["run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels", "explore"]
 
 def sh(*args, cwd): return subprocess.run(args, cwd=cwd, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
