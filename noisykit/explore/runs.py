@@ -214,8 +214,8 @@ def differences(runs)->list: # a label for each `Run`
     "The settings in which runs differ, in the order of the configuration; the folder's name where they differ in none"
     flat = [_flat(r.config) for r in runs]
     apart = [k for k in dict.fromkeys(chain(*flat)) if len({repr(f[k]) for f in flat if k in f}) > 1]
-    said = [', '.join(_said(k, f[k]) for k in apart if f.get(k) is not None) or 'same settings' for f in flat]
-    return [l if said.count(l) == 1 else f'{l} ({r.folder.name})' for l, r in zip(said, runs)]
+    said = [', '.join(_said(k, f[k]) for k in apart if f.get(k) is not None) for f in flat]
+    return [l if l and said.count(l) == 1 else f'{l} ({r.folder.name})' if l else r.folder.name for l, r in zip(said, runs)]
 
 def _said(k, v):
     name = k.removeprefix('options.').replace('_', ' ')
@@ -241,14 +241,14 @@ def compare_figure(runs, # `Run`s or their folders
                    value:str='max_prob', # one of `Seen.values` of any of them
                    log:bool=False # scale of the histograms
                   )->Figure:
-    "Runs side by side: the last epoch in numbers, curves, and the distribution of a value; ValueError for fewer than two"
+    "Runs side by side: the last epoch in numbers, curves, and the distribution of a value"
     runs = [seen(r) for r in runs]
-    if len(runs) < 2: raise ValueError(f"compare two runs or more; got {len(runs)}")
+    if not runs: raise ValueError("there is no run to compare")
     check_name('value', value, dict.fromkeys(chain(*(r.values for r in runs))))
     longest = max(runs, key=lambda r: r.config['epochs'])
     if epoch not in (-1, *longest.metrics.epoch): raise ValueError(f"epoch must be one of 1 to {longest.last}, or -1 for the last; got {epoch!r}")
     share = (longest.last if epoch == -1 else epoch)/longest.config['epochs']
-    labels, R, columns = differences(runs), len(runs), 2 if len(runs) in (2, 4) else 3
+    labels, R, columns = differences(runs), len(runs), {1: 1, 2: 2, 4: 2}.get(len(runs), 3)
     height = 5.3 + .2*R + 2.1*((R - 1)//columns)
     fig = canvas(10.5, height)
     fig.set_layout_engine('none')
@@ -286,7 +286,7 @@ def _table(ax, runs, labels):
         for i, r in enumerate(runs): say(4.6 + .9*j, i, _cell(r, column), ha='right')
 
 # %% ../../nbs/11d_explore.runs.ipynb #compare-runs
-def compare_runs(runs)->Explorer: # `Run`s or their folders, two or more
+def compare_runs(runs)->Explorer: # `Run`s or their folders
     "Runs side by side, epoch by epoch"
     runs = [seen(r) for r in runs]
     compare_figure(runs) # says what is wrong
