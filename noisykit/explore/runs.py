@@ -280,7 +280,7 @@ def _table(ax, runs, labels):
     ax.axis('off'); ax.set(xlim=(0, 10.1), ylim=(len(runs) - .5, -3))
     say = lambda x, y, text, **how: ax.text(x, y, text, va='center', fontsize=8, parse_math=False, **how)
     say(.35, -1.6, 'last epoch of')
-    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 66)); ax.plot([0, .25], [i, i], color=color, lw=2)
+    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 62)); ax.plot([0, .25], [i, i], color=color, lw=2)
     for j, (head, column) in enumerate(TABLE.items()):
         say(4.6 + .9*j, -1.6, head, ha='right', linespacing=1)
         for i, r in enumerate(runs): say(4.6 + .9*j, i, _cell(r, column), ha='right')
