@@ -53,7 +53,7 @@ test: $(STAMP)
 	@echo "== 4/5 notebooks as tests"
 	@OMP_NUM_THREADS=1 '$(BIN)/nbdev_test' --n_workers 2 --do_print </dev/null # one thread each: two processes that wait for each other's cores are many times slower
 	@echo "== 5/5 tests"
-	@'$(BIN)/python' -m pytest tests </dev/null
+	@OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist loadscope tests </dev/null
 
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'
@@ -68,10 +68,12 @@ readme: $(STAMP)
 docs: $(STAMP)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org) on the PATH; everything else does without." >&2; exit 1; }
 	'$(BIN)/python' tests/readme.py
-	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null
+	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_proc_nbs --n_workers 2 </dev/null
+	'$(BIN)/python' tests/pages.py
+	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
 lab: $(STAMP)
-	'$(BIN)/jupyter' lab nbs/index.ipynb
+	'$(BIN)/jupyter' lab nbs/explore.ipynb
 
 clean:
 	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist

@@ -93,7 +93,8 @@ POLICIES = dict(autoaugment=v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
 STRONG = ('autoaugment', 'randaugment')
 SECOND = ('standard', *STRONG)
 
-def twice(images:'TensorImages|FolderImages', batches:list, key:str):
+def twice(images, # `TensorImages` or `FolderImages`
+          batches:list, key:str):
     "Pairs of standard views of the same pictures, each with draws of its own; ValueError without a key"
     check_second('standard', key)
     batches = list(batches)

@@ -76,7 +76,9 @@ class Method:
     @dataclass
     class Options: pass
 
-    def __init__(self, trainer:'Trainer', options:'Method.Options'): self.trainer, self.options = trainer, options
+    def __init__(self, trainer, # the `Trainer` that calls it
+                 options # an `Options`
+                ): self.trainer, self.options = trainer, options
     def step(self, batch:Batch)->Step: raise NotImplementedError
     def rows(self, epoch:int)->list: # positions in the training set, for each step
         "Which samples an epoch's steps see; asked again when an epoch is resumed in its middle, and answered alike in every process"
