@@ -43,12 +43,12 @@ def suspects_figure(table:pd.DataFrame, # index, given, suggested, score; the mo
         _lines(ax, shown, [' '.join(w[:2]) if not d else f'{w[0]}: {w[2]}' for w, (d, _) in zip(words, found)], colors, 110)
     else:
         shown = np.asarray(shown)[..., ::max(1, np.shape(shown)[-2]//96), ::max(1, np.shape(shown)[-1]//96)]
-        H, W = shown.shape[-2:]
-        fig = canvas(9.5, -(-len(t)//columns)*9.4/columns*(H + .4*W)/(W + max(1, W//14)) + .3); ax = fig.subplots() # as `mosaic` lays them out
+        (H, W), above, gap = shown.shape[-2:], round(.46*shown.shape[-1]), max(1, shown.shape[-1]//14) # as `mosaic` lays them out
+        fig = canvas(9.5, -(-len(t)//columns)*9.4/columns*(H + above)/(W + gap) + .3); ax = fig.subplots()
         if len(t) < columns: shown = np.concatenate([shown, np.full((columns - len(t), *shown.shape[1:]), 255 if shown.shape[1] == 3 else 0, np.uint8)])
         mosaic(ax, shown, ['\n'.join(w) for w in words], colors, columns)
         for i, (d, _) in enumerate(found):
-            if d: ax.add_patch(Rectangle((i % columns + .02, i//columns + .3), .9, .69, fill=False, ec=COLORS[d], lw=2.5))
+            if d: ax.add_patch(Rectangle((i % columns, i//columns + above/(H + above)), W/(W + gap), H/(H + above), fill=False, ec=COLORS[d], lw=2.5, clip_on=False))
     if current is not None and page*n <= current < page*n + len(t):
         i = current - page*n
         ax.add_patch(Rectangle((0, i - .5), 1, 1, fill=False, ec='k', lw=1, clip_on=False) if text else Rectangle((i % columns - .015, i//columns + .01), .97, 1, fill=False, ec='k', lw=1.5, clip_on=False))
