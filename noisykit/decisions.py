@@ -67,20 +67,24 @@ class Suspects:
 
     @cached_property
     def pictures(self): # function: indices -> uint8 [n, C, H, W], or [n] texts
-        if self.images is not None: return lambda rows: np.stack([_square(self.images.path[i]) for i in rows])
+        if self.images is not None: return lambda rows: _squares([self.images.path[i] for i in rows])
         everything = Run(self.folder)
         everything.labels = everything.all_labels # not only the training split
         return run_pictures(everything)[0]
 
 def _digest(*columns): return hashlib.blake2b(json.dumps([list(map(str, c)) for c in columns]).encode(), digest_size=6).hexdigest()
 
-def _square(path, size=96)->np.ndarray: # [3, size, size], all of the picture on grey
-    picture = decode(path)
-    scale = size/max(picture.size)
-    picture = picture.resize([max(1, round(scale*n)) for n in picture.size], Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
-    out = Image.new('RGB', (size, size), (235, 238, 241))
-    out.paste(picture, [(size - n)//2 for n in picture.size])
-    return np.moveaxis(np.asarray(out), -1, 0)
+def _squares(paths, most=96)->np.ndarray: # uint8 [n, 3, S, S]
+    "All of each picture, on grey, as large as the largest of them"
+    pictures = [decode(p) for p in paths]
+    size = min(most, max(max(p.size) for p in pictures))
+    out = np.full((len(pictures), size, size, 3), (235, 238, 241), np.uint8)
+    for sheet, p in zip(out, pictures):
+        scale = size/max(p.size)
+        w, h = (max(1, round(scale*n)) for n in p.size)
+        top, left = (size - h)//2, (size - w)//2
+        sheet[top:top + h, left:left + w] = p.resize((w, h), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
+    return np.moveaxis(out, -1, 1)
 
 # %% ../nbs/08f_decisions.ipynb #decisions
 DECISIONS = {'accept': 'the suggested label is right', 'reject': 'the given label is right', 'another': 'another class is right', 'remove': 'no class is: nothing should be trained on it'}

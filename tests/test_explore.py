@@ -30,7 +30,7 @@ class Lab:
         cell.scroll_into_view_if_needed()
         return cell
 
-    def control(self, cell, name, kind): return cell.locator(".widget-inline-hbox, .widget-checkbox").filter(has_text=name).locator(kind).first
+    def control(self, cell, name, kind): return cell.locator(".widget-inline-hbox, .widget-checkbox").filter(has=self.page.get_by_text(name, exact=True)).locator(kind).first
 
     def changes(self, cell, act):
         "Seconds until the picture is another one"

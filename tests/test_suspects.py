@@ -89,7 +89,7 @@ def test_an_audit(audited, tmp_path):
     own, folder = audited
     before = tree(own)
     e = explore_suspects(folder/"suspects.csv", out=tmp_path/"d.csv")
-    assert e.suspects.classes == sorted(CLASSES) and e.suspects.pictures(e.suspects.table["index"][:5]).shape == (5, 3, 96, 96)
+    assert e.suspects.classes == sorted(CLASSES) and e.suspects.pictures(e.suspects.table["index"][:5]).shape == (5, 3, 20, 20)
     t, true = e.suspects.table, e.suspects.table.file.map(lambda f: CLASSES[int(f[-5])])
     wrong = (t.given != true).to_numpy()
     assert len(t) == 120 and wrong.sum() == 10 and wrong[:10].sum() >= 5 # ranked well enough to be worth it

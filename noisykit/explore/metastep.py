@@ -25,7 +25,7 @@ from ..images import torch_stream
 from ..metagrad import ENGINES, LEVELS, at, check_scale, meta_grad, moved, updates, weigh
 from ..networks import create_network
 from ..noise import NoisyLabels, make_noise, stream
-from ..plots import COLORS, _said, _short, mosaic
+from ..plots import COLORS, _short, mosaic
 
 # %% ../../nbs/11c_explore.metastep.ipynb #class-ground
 BATCH, NOISE, SGD = 32, .4, dict(lr=.05, momentum=.9) # of the ordinary steps
@@ -66,7 +66,7 @@ class Ground:
         return self.kept[steps]
 
     def probe(self, size:int, kind:str='balanced', # or a class's name
-              seed:int=0)->tuple: # (rows [size], labels [size]), and the same of up to 50 others, balanced
+              seed:int=0)->tuple: # (rows [size], labels [size]), and the same of up to 30 others, balanced
         "Clean samples out of the pool, the classes in turn or one class alone"
         y, classes = self.data.probe_labels, self.source.classes
         check_name('probe', kind, ['balanced', *classes])
@@ -74,10 +74,10 @@ class Ground:
         i = i[np.argsort(pd.Series(i).groupby(y[i].numpy()).cumcount(), kind='stable')]
         there = i if kind == 'balanced' else i[y[i].numpy() == classes.index(kind)]
         if not 0 < size <= len(there): raise ValueError(f"probe_size {size} is outside 1..{len(there)}, the clean samples that {'there are' if kind == 'balanced' else f'show {kind!r}'}")
-        chosen, others = there[:size], np.setdiff1d(i, there[:size], assume_unique=True)[:50]
+        chosen, others = there[:size], np.setdiff1d(i, there[:size], assume_unique=True)[:30]
         return self.data.probe_index[chosen], y[chosen], self.data.probe_index[others], y[others]
 
-ground = lru_cache(4)(Ground)
+ground = lru_cache(4)(Ground) # always called with dataset, data_dir and seed, in this order
 
 # %% ../../nbs/11c_explore.metastep.ipynb #dataclass
 @dataclass
@@ -121,7 +121,7 @@ def metastep_figure(steps:int=100, # ordinary ones that the network has taken
                     scale:float|str=1., # of the sigmoid: a factor, or 'std'
                     level:str='all', # what moves in the look-ahead: 'all' layers or the 'last'
                     engine:str='jvp', # 'higher' says how far the two are apart
-                    dataset:str='mnist5k', data_dir=None, seed:int=0, batch_size:int=32)->Figure:
+                    dataset:str='mnist5k', data_dir=None, seed:int=0)->Figure:
     "One meta step: a batch, what its samples would do for the probe, their weights, and the probe's loss after a step with them; ValueError for anything out of range"
     check_scale(scale)
     check_name('weighting', weighting, WEIGHTINGS)
@@ -136,30 +136,36 @@ def metastep_figure(steps:int=100, # ordinary ones that the network has taken
     order = np.argsort(-m.usefulness.numpy(), kind='stable')
     given, true, u, w = given[order], true[order], m.usefulness.numpy()[order], m.weights.numpy()[order]
     wrong, names = given != true, g.source.classes
+    above = [f'{_short(names[a], 11)}\n{v:.1f}' + (f' ({_short(names[b], 5)})' if a != b else '') for a, b, v in zip(given, true, w)]
     colors = [COLORS['flipped' if f else 'clean'] for f in wrong]
     fig = canvas(10, 5.6)
     fig.set_layout_engine('none') # the places are known, and finding them takes as long as the step
     def axes(*place): return fig.add_axes(place)
 
-    ax = mosaic(axes(.01, .31, .55, .6), pixels[order], [f"{_said(names, a, b, ' ')}\n{v:.1f}" for a, b, v in zip(given, true, w)], colors, 8)
-    ax.set_title(f'the batch by usefulness: label (true label), weight\n{wrong.mean():.0%} of it is flipped (red), and has {w[wrong].sum()/max(w.sum(), 1e-9):.0%} of the weight', fontsize=9)
-    ax = mosaic(axes(.01, .01, .55, .22), probe_pixels[:20], [_short(names[c]) for c in yp[:20]], ['k']*20, 10)
+    ax = mosaic(axes(.01, .31, .55, .6), pixels[order], above, colors, 8)
+    ax.set_title(f'the batch by usefulness: given label, weight (true label)\n{wrong.mean():.0%} of it is flipped (red), and has {w[wrong].sum()/max(w.sum(), 1e-9):.0%} of the weight', fontsize=9)
+    ax = mosaic(axes(.01, .01, .55, .22), probe_pixels[:20], [_short(names[c], 8) for c in yp[:20]], ['k']*20, 10)
     ax.set_title(f'the probe: {probe_size} clean samples' + (', here 20 of them' if probe_size > 20 else ''), fontsize=9)
-    for place, name, v in (((.65, .73, .34, .2), 'usefulness', u), ((.65, .49, .34, .2), 'weight', w)):
-        ax = axes(*place)
-        ax.bar(range(len(v)), v, color=colors)
-        ax.axhline(name == 'weight', color='.6', lw=.8)
+    useful, weight = axes(.65, .73, .34, .2), axes(.65, .49, .34, .2)
+    useful.set_title('by engine jvp' if m.difference is None else f"by engine higher; jvp's differs by {m.difference:.0e} of the largest", fontsize=9)
+    for ax, v, name, line in ((useful, u, 'usefulness', 0), (weight, w, 'weight', 1)):
+        ax.vlines(range(len(v)), 0, v, colors, lw=6, capstyle='butt') # bars, but one artist
+        ax.axhline(line, color='.6', lw=.8)
         ax.set(xticks=[], xlim=(-.8, len(v) - .2)); ax.set_ylabel(name, fontsize=9); ax.tick_params(labelsize=8)
-        if name == 'usefulness': ax.set_title('by engine jvp' if m.difference is None else f"by engine higher; jvp's differs by {m.difference:.0e} of the largest", fontsize=9)
-    ax = axes(.73, .1, .26, .31)
-    before, change = m.losses.iloc[0], (m.losses - m.losses.iloc[0]).iloc[1 if momentum else 2:]
-    for k, name, color in (('probe', 'the probe', COLORS['valid']), ('others', f'{len(yo)} other clean samples', COLORS['test'])):
-        y = np.arange(len(change)) + (.2 if k == 'others' else -.2)
-        ax.bar_label(ax.barh(y, change[k], .38, color=color, label=f'{name}, {before[k]:.3f} before'), fmt='%+.3f', fontsize=8, padding=2)
-    ax.set_yticks(range(len(change)), change.index.str.replace('weights 0', 'weights 0:\nmomentum alone'), fontsize=8); ax.invert_yaxis(); ax.margins(x=.3)
-    ax.axvline(0, color='.6', lw=.8); ax.tick_params(labelsize=8); ax.locator_params(axis='x', nbins=5); ax.set_xlabel('change of the loss by a step', fontsize=9)
-    fig.legend(*ax.get_legend_handles_labels(), fontsize=8, loc='lower right', bbox_to_anchor=(1, .41), ncols=2, frameon=False, columnspacing=1, handlelength=1)
+    weight.set_ylim(0)
+    _changes(axes(.73, .1, .26, .31), m.losses if momentum else m.losses.drop('weights 0'), len(yo))
     return fig
+
+def _changes(ax, losses, n):
+    "What each of the steps changes, for the probe and for n others"
+    before, after = losses.iloc[0], losses.iloc[1:]
+    for k, name, color, up in (('probe', 'the probe', 'valid', -.2), ('others', f'{n} other clean samples', 'test', .2)):
+        bars = ax.barh(np.arange(len(after)) + up, after[k] - before[k], .38, color=COLORS[color], label=f'{name}, {before[k]:.3f} before')
+        ax.bar_label(bars, fmt='%+.3f', fontsize=8, padding=2)
+    ax.set_yticks(range(len(after)), after.index.str.replace('weights 0', 'weights 0:\nmomentum alone')); ax.invert_yaxis()
+    ax.use_sticky_edges = False; ax.margins(x=.3); ax.locator_params(axis='x', nbins=5); ax.tick_params(labelsize=8)
+    ax.axvline(0, color='.6', lw=.8); ax.set_xlabel('change of the loss by a step', fontsize=9)
+    ax.figure.legend(*ax.get_legend_handles_labels(), fontsize=8, loc='lower right', bbox_to_anchor=(1, .41), ncols=2, frameon=False, columnspacing=1, handlelength=1)
 
 WEIGHTINGS = ('clamp', 'sigmoid', 'shift')
 
