@@ -53,7 +53,7 @@ test: $(STAMP)
 	@echo "== 4/5 notebooks as tests"
 	@OMP_NUM_THREADS=1 '$(BIN)/nbdev_test' --n_workers 2 --do_print </dev/null # one thread each: two processes that wait for each other's cores are many times slower
 	@echo "== 5/5 tests"
-	@'$(BIN)/python' -m pytest tests </dev/null
+	@OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist loadscope tests </dev/null
 
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'

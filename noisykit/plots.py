@@ -204,7 +204,7 @@ def mosaic(ax, pixels, # [n, C, H, W] uint8
            columns:int=10):
     "Pictures in rows, in one axes (many are slow) whose unit is a tile: picture i covers i % columns to the right and i // columns down"
     n, C, H, W = np.shape(pixels)
-    rows, above, gap = -(-n//columns), round(.4*W), max(1, W//14)
+    rows, above, gap = -(-n//columns), round(.46*W), max(1, W//14)
     sheet = np.full((rows, columns, H + above, W + gap, 3), 255, np.uint8)
     x = np.moveaxis(np.asarray(pixels), 1, -1)
     sheet.reshape(-1, *sheet.shape[2:])[:n, above:, :W] = x if C == 3 else 255 - x # dark on white

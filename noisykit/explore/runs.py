@@ -74,6 +74,7 @@ def edges(run:Seen, value:str)->np.ndarray: # [51]
     v = v[np.isfinite(v)]
     low, high = np.quantile(v, [.005, .995]) if len(v) else (0, 1)
     if value in ('weight', 'loss'): low, high = 0, max(high, 2)
+    elif len(v) and 0 <= v.min() and v.max() <= 1: low, high = 0, 1 # a probability of a method's own
     return np.linspace(low, max(high, low + 1e-6), BINS + 1)
 
 def _binned(v, bins): # [n] values -> [n] number of the bin, -1 for nan
@@ -100,8 +101,9 @@ def _histogram(ax, run, epoch, value, log=False, bins=None):
     for k, g in run.groups.items():
         ax.stairs(np.bincount(_binned(v[g], bins)[~np.isnan(v[g])], minlength=BINS), bins, fill=True, color=COLORS[k], alpha=.5, label=f'{k} ({np.sum(~np.isnan(v[g])):,})')
     outside = np.nansum((v < inner[0]) | (v > inner[1]))
-    ax.set(xlabel=VALUES.get(value, value) + (f' ({outside:,} beyond the ends)' if outside else ''), ylabel='number of samples', xlim=inner, yscale='log' if log else 'linear')
+    ax.set(xlabel=VALUES.get(value, value) + (f' ({outside:,} outside)' if outside else ''), ylabel='number of samples', xlim=inner, yscale='log' if log else 'linear')
     ax.set_ylim(top=ax.get_ylim()[1]**1.3 if log else 1.3*ax.get_ylim()[1]) # room for the legend
+    if log: ax.minorticks_off() # a tenth of the whole time
     ax.legend(fontsize=8, loc='upper center', ncols=2)
 
 def _dissection(ax, run, epoch):
@@ -121,14 +123,14 @@ def _curves(ax, run, epoch, columns, title): # column pattern -> line
             if y is not None and y.notna().any(): ax.plot(m.epoch, y, line, marker='.' if len(m) < 40 else '', color=COLORS[k], label=label.format(k))
     ax.axvline(run.last if isinstance(epoch, str) else epoch, color='k', lw=.8, alpha=.5)
     ax.set(xlabel='epoch', xlim=(m.epoch.min() - .5, m.epoch.max() + .5)); ax.set_title(title, fontsize=9)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     if ax.lines[:-1]: ax.legend(fontsize=8, framealpha=.6)
 
 def _axes(fig, x, y, width, height, name=''):
     "Axes at a fixed place, in inches from the lower left corner: a constrained layout draws everything twice"
     w, h = fig.bbox.size/fig.dpi
     ax = fig.add_axes((x/w, y/h, width/w, height/h), label=name)
-    ax.tick_params(labelsize=8); ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
+    ax.tick_params(labelsize=8); ax.locator_params(nbins=5); ax.xaxis.label.set_size(9); ax.yaxis.label.set_size(9)
     return ax
 
 def _images(fig, run, rows, page, pictures, where):
@@ -146,7 +148,7 @@ def _images(fig, run, rows, page, pictures, where):
             title = f'{k}, {where}: ' + (f'{start + 1:,} to {start + len(shown):,} of {len(inside):,}' if len(shown) else 'none')
             sample_grid(pictures(shown) if len(shown) else [], given, true, run.data['classes'], columns, title, fig=part)
             part.axes[0].set_anchor('N'); part.axes[0].set_position((.02, .02, .96, .96 - .22*part.dpi/part.bbox.height))
-    except (ValueError, OSError) as e: fig.text(.5, .5, str(e), ha='center', va='center', wrap=True, parse_math=False, fontsize=9)
+    except (ValueError, OSError, IndexError) as e: fig.text(.5, .5, str(e), ha='center', va='center', wrap=True, parse_math=False, fontsize=9)
 
 ACCURACY = {'train_accuracy_{}': ('-', '{}'), 'test_accuracy': ('--', 'test set'), 'valid_accuracy': ('--', 'validation split')}
 LAST = [({'target_true_{}': ('-', '{}')}, 'targets that are the true label'), ({'weight_{}': ('-', '{}')}, 'mean weight'), ({'beta_{}': ('-', '{}')}, 'mean beta'), ({'train_loss_{}': ('-', '{}')}, 'mean loss, given labels')]
@@ -157,7 +159,7 @@ def run_figure(run, # `Run` or its folder; `Seen` if several figures are wanted
                bin:int|None=None, # 0 to 49; None: no images
                of:str='histogram', # whose bin: of 'histogram' or 'dissection'
                page:int=0, # of the images; after the last one comes the first
-               log:bool=False, # scale of the histogram
+               log:bool=False, # scale of the histogram; weights always have it, as most of L2R's are 0
                pictures:Callable|None=None # rows -> images or texts; None: as of `run_pictures`
               )->Figure:
     "An epoch of a run, from the distribution of a value to the images of one bin"
@@ -172,7 +174,7 @@ def run_figure(run, # `Run` or its folder; `Seen` if several figures are wanted
     fig.set_layout_engine('none')
     body, *below = np.ravel(fig.subfigures(1 if bin is None else 2, 1, height_ratios=(5., 2.2)[:1 if bin is None else 2]))
     left, right = _axes(body, .7, 2.9, 2.9, 1.75, 'histogram'), _axes(body, 4.3, 2.9, 3.3, 1.75, 'dissection')
-    _histogram(left, run, epoch, value, log)
+    _histogram(left, run, epoch, value, log or value == 'weight')
     left.set_title(f'{epoch.replace("_", " network, ").replace("ema", "its average")}' if isinstance(epoch, str) else f'training pass of epoch {epoch}', fontsize=9)
     if run.has('prediction', epoch): _dissection(right, run, epoch)
     else: right.axis('off'); right.text(.5, .5, 'no predictions in this record', ha='center')
@@ -212,8 +214,8 @@ def differences(runs)->list: # a label for each `Run`
     "The settings in which runs differ, in the order of the configuration; the folder's name where they differ in none"
     flat = [_flat(r.config) for r in runs]
     apart = [k for k in dict.fromkeys(chain(*flat)) if len({repr(f[k]) for f in flat if k in f}) > 1]
-    said = [', '.join(_said(k, f[k]) for k in apart if k in f) or 'same settings' for f in flat]
-    return [l if said.count(l) == 1 else f'{l} ({r.folder.name})' for l, r in zip(said, runs)]
+    said = [', '.join(_said(k, f[k]) for k in apart if f.get(k) is not None) for f in flat]
+    return [l if l and said.count(l) == 1 else f'{l} ({r.folder.name})' if l else r.folder.name for l, r in zip(said, runs)]
 
 def _said(k, v):
     name = k.removeprefix('options.').replace('_', ' ')
@@ -239,14 +241,14 @@ def compare_figure(runs, # `Run`s or their folders
                    value:str='max_prob', # one of `Seen.values` of any of them
                    log:bool=False # scale of the histograms
                   )->Figure:
-    "Runs side by side: the last epoch in numbers, curves, and the distribution of a value; ValueError for fewer than two"
+    "Runs side by side: the last epoch in numbers, curves, and the distribution of a value"
     runs = [seen(r) for r in runs]
-    if len(runs) < 2: raise ValueError(f"compare two runs or more; got {len(runs)}")
+    if not runs: raise ValueError("there is no run to compare")
     check_name('value', value, dict.fromkeys(chain(*(r.values for r in runs))))
     longest = max(runs, key=lambda r: r.config['epochs'])
     if epoch not in (-1, *longest.metrics.epoch): raise ValueError(f"epoch must be one of 1 to {longest.last}, or -1 for the last; got {epoch!r}")
     share = (longest.last if epoch == -1 else epoch)/longest.config['epochs']
-    labels, R, columns = differences(runs), len(runs), 2 if len(runs) in (2, 4) else 3
+    labels, R, columns = differences(runs), len(runs), {1: 1, 2: 2, 4: 2}.get(len(runs), 3)
     height = 5.3 + .2*R + 2.1*((R - 1)//columns)
     fig = canvas(10.5, height)
     fig.set_layout_engine('none')
@@ -265,7 +267,7 @@ def compare_figure(runs, # `Run`s or their folders
         width = 10.5/columns
         ax = _axes(fig, .7 + i % columns*width, height - 4.8 - .2*R - 2.1*(i//columns), width - 1., 1.3, 'histogram')
         e = at_share(r, share)
-        if r.has(value, e): _histogram(ax, r, e, value, log, bins)
+        if r.has(value, e): _histogram(ax, r, e, value, log or value == 'weight', bins)
         else: ax.axis('off'); ax.text(.5, .5, f"no {value} in epoch {e} of this record", ha='center', transform=ax.transAxes, fontsize=8)
         ax.set_title(f'{_cut(label, 8*width)}: epoch {e}', fontsize=9, color=color)
     return fig
@@ -278,13 +280,13 @@ def _table(ax, runs, labels):
     ax.axis('off'); ax.set(xlim=(0, 10.1), ylim=(len(runs) - .5, -3))
     say = lambda x, y, text, **how: ax.text(x, y, text, va='center', fontsize=8, parse_math=False, **how)
     say(.35, -1.6, 'last epoch of')
-    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 50)); ax.plot([0, .25], [i, i], color=color, lw=2)
+    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 62)); ax.plot([0, .25], [i, i], color=color, lw=2)
     for j, (head, column) in enumerate(TABLE.items()):
         say(4.6 + .9*j, -1.6, head, ha='right', linespacing=1)
         for i, r in enumerate(runs): say(4.6 + .9*j, i, _cell(r, column), ha='right')
 
 # %% ../../nbs/11d_explore.runs.ipynb #compare-runs
-def compare_runs(runs)->Explorer: # `Run`s or their folders, two or more
+def compare_runs(runs)->Explorer: # `Run`s or their folders
     "Runs side by side, epoch by epoch"
     runs = [seen(r) for r in runs]
     compare_figure(runs) # says what is wrong
