@@ -108,9 +108,9 @@ def decide(s:Suspects, index, # of one image, or a list
     return rows.reset_index(drop=True) if before is None or not len(before) else pd.concat([before, rows]).sort_values('index', ignore_index=True)
 
 # %% ../nbs/08f_decisions.ipynb #def-read-decisions
-def write_decisions(d:pd.DataFrame, path): write_whole(path, lambda p: d.to_csv(p, index=False))
+def write_decisions(d:pd.DataFrame, path:str|Path): write_whole(path, lambda p: d.to_csv(p, index=False))
 
-def read_decisions(path, s:Suspects)->pd.DataFrame: # as of `decide`; no rows if there is no such file
+def read_decisions(path:str|Path, s:Suspects)->pd.DataFrame: # as of `decide`; no rows if there is no such file
     "ValueError for decisions about something else, or that mean nothing"
     path, none = Path(path), decide(s, [], None)
     if not path.exists() or path.is_file() and path.read_bytes() == none.to_csv(index=False).encode(): return none

@@ -159,6 +159,7 @@ def check_pages():
         run = subprocess.run([sys.executable, "-W", "always::UserWarning", "-c", "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"], cwd=d, capture_output=True, text=True,
                              env={k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": d})
         if run.returncode: return [*errs, f"nbdev_proc_nbs failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}"]
+        errs += [f"nbdev does not take {f} to the site" for f in FILES if f.startswith(NBS + "/") and not f.endswith(".ipynb") and shown(f[len(NBS) + 1:]) and not Path(d, "_proc", f[len(NBS) + 1:]).is_file()]
         for f, nb in SOUND.items():
             try: cells = json.loads(Path(d, "_proc", f[len(NBS) + 1:]).read_text(encoding="utf-8"))["cells"]
             except (OSError, ValueError): errs.append(f"nbdev makes no page of {f}"); continue

@@ -243,10 +243,12 @@ def test_pages(tree):
     add(nbs / "02b_batchnorm.ipynb", "Of two kinds:\n- one\n- two")
     edit(nbs / "02c_images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: of b\n- c: d"]))
     add(nbs / "table_l2r.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
+    (nbs / "images").mkdir(exist_ok=True)
+    (nbs / "images/settings.ini").touch()  # a name that nbdev leaves out
     rc, out = check(tree, "pages")
     for f, word in (("00_noise", "This is lost."), ("01_networks", "no description"), ("02_metagrad", "cell added"), ("02b_batchnorm", "no empty line"), ("02c_images", "- `a`: of b"), ("table_l2r", "cell added would be")):
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
-    assert rc == 1 and out.count("FAIL") == 6, out
+    assert rc == 1 and out.count("FAIL") == 7 and "does not take nbs/images/settings.ini" in out, out
 
 @pytest.mark.parametrize("names, page", [(["12_noise"], "noise.html"), (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
 def test_one_page_one_name(tree, names, page):

@@ -62,7 +62,7 @@ class Seen(Run):
 VALUES = {'max_prob': 'prediction probability', 'given_prob': 'probability of the given label', 'margin': 'margin of the given label, in logits',
           'loss': 'loss against the given label', 'weight': 'weight (1 = plain training)', 'beta': "beta: the given label's share", 'target_prob': "the target's largest share"}
 
-def seen(run)->Seen: return run if isinstance(run, Seen) else Seen(run)
+def seen(run:Run|Seen)->Seen: return run if isinstance(run, Seen) else Seen(run)
 
 # %% ../../nbs/11d_explore.runs.ipynb #bins
 BINS, OF = 50, ('histogram', 'dissection')
