@@ -51,7 +51,7 @@ def suspects_figure(table:pd.DataFrame, # index, given, suggested, score; the mo
             if d: ax.add_patch(Rectangle((i % columns, i//columns + above/(H + above)), W/(W + gap), H/(H + above), fill=False, ec=COLORS[d], lw=2.5, clip_on=False))
     if current is not None and page*n <= current < page*n + len(t):
         i = current - page*n
-        ax.add_patch(Rectangle((0, i - .5), 1, 1, fill=False, ec='k', lw=1, clip_on=False) if text else Rectangle((i % columns - .015, i//columns + .01), .97, 1, fill=False, ec='k', lw=1.5, clip_on=False))
+        ax.add_patch(Rectangle(*(((0, i - .5), 1, 1) if text else ((i % columns - .02, i//columns + .01), .98, 1)), fill=False, ec='#f59e0b', lw=2.5, clip_on=False)) # seen on white and on black
     counts = {} if decisions is None else decisions.decision.value_counts()
     ax.set_title(f'suspects {page*n + 1:,} to {page*n + len(t):,} of {len(table):,}; ' + (', '.join(f'{counts[d]:,} {word}' for d, word in DONE.items() if d in counts) or 'nothing decided') + ' (given, → suggested, score or what was decided)', fontsize=9)
     return fig
@@ -61,7 +61,7 @@ class Review(Explorer):
     "Pages of suspects, and what is decided about them"
     def __init__(self, suspects:Suspects, out, # the csv
                  columns:int=8, rows:int=3):
-        self.suspects, self.out, self.n, self.at = suspects, Path(out), columns*rows, 0 # at: place of the image with the black frame
+        self.suspects, self.out, self.n, self.at = suspects, Path(out), columns*rows, 0 # at: place of the image with the orange frame
         self.decisions, N = read_decisions(out, suspects), len(suspects.table)
         if not N: raise ValueError(f"{suspects.folder} has no suspects")
         act = dict(back=(lambda: self.go(-1), 'to the image before'), next=(lambda: self.go(1), 'to the next image'), accept=(lambda: self.decide('accept'), 'the suggested label is right'),
@@ -95,7 +95,7 @@ class Review(Explorer):
         self.at = min(max(self.at + by, 0), len(self.suspects.table) - 1)
         self.move(page=self.at//self.n + 1)
 
-    def decide(self, decision:str|None, label=None, index=None, then:int=1): # as of `decisions.decide`; index None: the image with the black frame
+    def decide(self, decision:str|None, label=None, index=None, then:int=1): # as of `decisions.decide`; index None: the image with the orange frame
         "Decide, save, and go on"
         self._save(lambda: decide(self.suspects, self.current['index'] if index is None else index, decision, label, self.decisions), then)
 
