@@ -80,9 +80,11 @@ def repairs(table:pd.DataFrame # of `relabel`
     return pd.DataFrame({'relabelled': counts(table[table.relabelled]), 'all': counts(table)}).T
 
 # %% ../nbs/08d_debugging.ipynb #def-write-labels-csv
-def write_labels_csv(table:pd.DataFrame, path): # of `relabel`
+def write_labels_csv(table:pd.DataFrame, path, # of `relabel`
+                     judged:bool=False # the repaired labels are the true ones, as far as anybody knows
+                    ):
     "A noise file with the repaired labels"
-    write_whole(path, lambda p: table.assign(label=table.true, label_noisy=table.label)[['index', 'label', 'label_noisy', 'given', 'relabelled', *(['file'] if 'file' in table else [])]].to_csv(p, index=False))
+    write_whole(path, lambda p: table.assign(label=table.true, label_noisy=table.label, label_true=table.label)[['index', 'label', 'label_noisy', *['label_true']*judged, 'given', 'relabelled', *(['file'] if 'file' in table else [])]].to_csv(p, index=False))
 
 def write_labels_json(table:pd.DataFrame, path): # of `relabel`
     "The repaired labels as one list"

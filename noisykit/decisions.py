@@ -24,7 +24,7 @@ from .detection.detectors import detect, suggest
 from .images import decode
 from .readers import read_csv
 from .record import Run, write_whole
-from .run import run_pictures
+from .run import load, resolve, run_pictures
 
 # %% ../nbs/08f_decisions.ipynb #def-suspects
 class Suspects:
@@ -46,6 +46,7 @@ class Suspects:
         if (now.reindex(t.path).to_numpy() != t.label.to_numpy()).any(): raise ValueError(f"the images or labels in {root} have changed since they were audited in {folder}: audit them again")
         self.classes = sorted(set(now))
         self.table = pd.DataFrame(dict(index=now.index.get_indexer(t.path), file=t.path, given=t.label, suggested=t.suggested, score=t.score.astype(float)))
+        self.given = self.table.set_index('index').given
         self.data = f"{Path(root).name} {_digest(now.index, now)}"
 
     def _run(self, path, detector):
@@ -61,7 +62,9 @@ class Suspects:
             if not scores.index.isin(range(len(labels))).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {len(labels) - 1}")
             scores = scores.dropna().sort_values(ascending=False, kind='stable')
             t = labels.iloc[scores.index].assign(score=scores.to_numpy(), suggested=suggest([run])[scores.index]).reset_index(drop=True)
+        t = t[t['index'].isin(labels['index'][labels.split.isin(['train', 'removed'])])] # what a decision can change: probe and validation split stay as they are
         names = np.array([*self.classes, ''], object) # -1: nothing is suggested
+        self.given = pd.Series(names[labels.given], labels['index'])
         self.table = t[['index', *(['file'] if 'file' in t else [])]].assign(given=names[t.given], suggested=names[t.suggested], score=t.score)
         self.data = f"{run.config['dataset']} {_digest(labels.get('file', labels['index']), labels.given)}"
 
@@ -118,8 +121,7 @@ def read_decisions(path:str|Path, s:Suspects)->pd.DataFrame: # as of `decide`; n
     t = read_csv(path, list(none), 'these are decisions about something else, or none')[list(none)]
     try: t = t.assign(index=t['index'].astype(int), score=t.score.astype(float))
     except ValueError as e: raise ValueError(f"decisions {path}: {e}") from None
-    known = s.table.set_index('index').given
-    if (t.data != s.data).any() or (known.reindex(t['index']).to_numpy() != t.given.to_numpy()).any(): raise ValueError(f"decisions {path} are about other data or labels ({t.data.iloc[0]}) than {s.folder} ({s.data}): name another file")
+    if (t.data != s.data).any() or (s.given.reindex(t['index']).to_numpy() != t.given.to_numpy()).any(): raise ValueError(f"decisions {path} are about other data or labels ({t.data.iloc[0]}) than {s.folder} ({s.data}): name another file")
     for r in t.itertuples():
         right = {'accept': r.suggested, 'reject': r.given, 'remove': '', 'another': r.label if r.label in s.classes else None}.get(r.decision)
         if right != r.label: raise ValueError(f"decisions {path}: {r.decision!r} with label {r.label!r} means nothing for image {r.index} (given {r.given!r}, suggested {r.suggested!r}); there are {', '.join(DECISIONS)}")
@@ -128,11 +130,12 @@ def read_decisions(path:str|Path, s:Suspects)->pd.DataFrame: # as of `decide`; n
 
 # %% ../nbs/08f_decisions.ipynb #def-use
 def decided_labels(s:Suspects, d:pd.DataFrame)->pd.DataFrame: # a row for each image of a run's training set: as of `debugging.relabel`, with relabelled: whether it was decided on; and removed
-    "The given labels, but for what was decided"
+    "The given labels, but for what was decided; what the run itself had left out stays out, unless it was decided on"
     table, number = s.run.all_labels, {c: i for i, c in enumerate(s.classes)}
     label, keep = table.given.to_numpy().copy(), d[d.decision != 'remove']
     label[keep['index']] = keep.label.map(number)
-    return table.assign(relabelled=table['index'].isin(d['index']), label=label, removed=table['index'].isin(d['index'][d.decision == 'remove']))
+    return table.assign(relabelled=table['index'].isin(d['index']), label=label,
+                        removed=table['index'].isin(d['index'][d.decision == 'remove']) | (table.split == 'removed') & ~table['index'].isin(d['index']))
 
 def use_decisions(source, # of `Suspects`
                   decisions, # the csv
@@ -151,10 +154,10 @@ def use_decisions(source, # of `Suspects`
         write_whole(out/'images.csv', lambda p: table[['path', 'label']].to_csv(p, index=False))
         return dict(dataset='imagelist', data_dir=str(out/'images.csv'))
     table = decided_labels(s, d)
-    write_labels_csv(table, out/'labels.csv')
+    write_labels_csv(table, out/'labels.csv', judged=not s.run.all_labels.flipped.any())
     c = s.run.config
     settings = {k: c[k] for k in ('dataset', 'data_dir', 'data_options', 'probe_file', 'probe_size', 'val_share', 'val_fold', 'seed') if c.get(k) or k in ('probe_size', 'seed') and not c.get('probe_file')} | dict(noise_file=str(out/'labels.csv'))
-    learned = table[table.split.isin(['train', 'removed'])]
-    if not learned.removed.any(): return settings
+    if not table.removed.any(): return settings
     write_whole(out/'removed.csv', lambda p: table.assign(score=table.removed.astype(int))[['index', 'score']].to_csv(p, index=False))
-    return settings | dict(scores_file=str(out/'removed.csv'), remove_ratio=float(learned.removed.mean()))
+    learned = load(resolve(method='ce', **settings)[0], 'cpu', check='none').index # the split of such a run
+    return settings | dict(scores_file=str(out/'removed.csv'), remove_ratio=float(table.removed.to_numpy()[learned].mean()))

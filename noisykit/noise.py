@@ -262,6 +262,7 @@ def load_noise(path, # .csv or .pt with named columns, or .npy [N]
     if known != column and (wrong := int((table[known] != true).sum())):
         raise ValueError(f"noise file {path} is for another data set or order: "
                          f"its column {known} differs from the true labels at {wrong} of {len(true)} samples")
+    if 'label_true' in table: true = check_labels(table['label_true'], num_classes)
     unknown = table[column].dtype == bool
     try: given = true.copy() if unknown else check_labels(table[column], num_classes)
     except ValueError as e: raise ValueError(f"noise file {path}: {e}") from None

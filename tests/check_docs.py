@@ -74,7 +74,9 @@ def anchors(f):
 
 def check_links():
     "relative links, anchors and cross references lead somewhere; files that prose and comments name are there"
-    errs, folders = [], {p.as_posix() for f in FILES for p in PurePosixPath(f).parents}
+    lessons = sorted(f for f in SOUND if f.startswith(f"{NBS}/lessons/"))
+    errs = [f"{a} does not lead to the next lesson, {Path(b).name}" for a, b in zip(lessons, lessons[1:]) if f"]({Path(b).name})" not in prose(a)]
+    folders = {p.as_posix() for f in FILES for p in PurePosixPath(f).parents}
     for f in [*SOUND, *(f for f in FILES if f.endswith(".md"))]:
         md, here = prose(f), PurePosixPath(f).parent.as_posix()
         links = re.findall(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\[[^]]+\]:\s*(\S+)|(?:href|src)=[\"']([^\"']+)", md, re.M)

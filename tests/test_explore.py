@@ -3,11 +3,10 @@ import json, os, shutil, socket, subprocess, sys, time, urllib.request
 
 import pandas as pd
 import pytest
-from conftest import CHROMIUM, ENV, ROOT
+from conftest import CHROMIUM, ENV, ROOT, papermill
 
 from noisykit.run import run_method
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}, # all cells are in the page
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
 READY = """async () => {
@@ -65,6 +64,7 @@ def told(record_property, **seconds):
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     "nbs/explore.ipynb in a project of its own, with two runs on mnist5k"
+    if CHROMIUM is None: pytest.skip("no browser here")
     api, root = pytest.importorskip("playwright.sync_api"), tmp_path_factory.mktemp("lab")
     for method in ("ce", "l2r"):
         run_method(method=method, dataset="mnist5k", noise="symmetric", noise_rate=.4, epochs=4, device="cpu", run_dir=root/"project/runs"/method, quiet=True)
@@ -97,6 +97,15 @@ def lab(tmp_path_factory):
             browser.close()
     finally:
         server.terminate(); server.wait(30)
+
+def test_one_run(l2r_run, tmp_path):
+    "As after `make run`: there is nothing to compare with yet, and all cells run"
+    _, run, _ = l2r_run
+    p = papermill("explore", tmp_path/"out.ipynb", dataset="digits", yaml=f"{{runs: ['{run}']}}")
+    assert p.returncode == 0, p.stderr
+    assert (tmp_path/"out.ipynb").read_text().count('"image/png"') == 5
+    p = papermill("explore", tmp_path/"none.ipynb", yaml="{runs: [nowhere]}")
+    assert p.returncode and "nowhere holds no run" in p.stderr
 
 def test_noise(lab, record_property):
     cell = lab.cell("explore_noise(")

@@ -1,5 +1,6 @@
 """Somebody pages through suspects and decides: what is clicked is in the csv, what is in the csv is trained on, and nothing of the data is touched."""
 import json, re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,8 @@ def test_the_whole_way(run, tmp_path):
     for b in ("accept", "remove", "next", "remove"): e.buttons[b].click()
     assert e.picture.png != first
     e.another.value = "7"; e.buttons["another"].click(); e.buttons["undo"].click()
+    assert t["index"][28] not in set(e.decisions["index"]) and e.at == 28 # the one that was decided a moment ago
+    e.another.value = "7"; e.buttons["another"].click()
     e = explore_suspects(run, out=out) # by another detector: the decisions stay
     assert set(e.decisions["index"]) == set(t["index"].iloc[[3, 17, 24, 25, 27, 28]]) and e.decisions.equals(read_decisions(out, e.suspects))
     d = e.decisions.set_index("index")
@@ -184,3 +187,28 @@ def test_the_notebook(run, audited, tmp_path, kind):
     assert len(after.all_labels) == len(run.all_labels) if kind == "run" else 0 < len(after.all_labels) < 119
     done = papermill("debug_labels", tmp_path/"out.ipynb", run_dir=source, decisions=tmp_path/"d.csv", scores="s.csv", yaml=f"out: {tmp_path/'decided'}")
     assert done.returncode and "one of the two" in done.stderr.strip().splitlines()[-1]
+
+def test_own_labels(tmp_path):
+    "Nobody knew a truth: what was decided is the truth now, in the probe too, and what the first run had left out stays out"
+    digits, own = load_digits(), tmp_path/"own"
+    for i in range(200):
+        path = own/f"digit {(digits.target[i] + (i % 20 == 0)) % 10}"/f"{i:03}.png" # every twentieth is misfiled
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits.images[i]*15).astype(np.uint8)).save(path)
+    common = dict(dataset="imagefolder", data_dir=str(own), data_options=dict(image_size=16, hold_out=False), noise="none", probe_size=0, model="cnn", epochs=1, device="cpu", quiet=True)
+    scores = tmp_path/"scores.csv"
+    pd.DataFrame(dict(index=range(200), score=[float(i < 10) for i in range(200)])).to_csv(scores, index=False)
+    first = run_method(method="ce", run_dir=str(tmp_path/"first"), scores_file=str(scores), remove_ratio=.05, **common)
+    s = Suspects(first, "loss")
+    right = lambda i: f"digit {digits.target[int(Path(first.all_labels.file[i]).stem)]}"
+    wrong = [i for i in s.table["index"] if right(i) != first.data["classes"][first.all_labels.given[i]]]
+    assert len(wrong) >= 9
+    d = None
+    for i in wrong[1:]: d = decide(s, i, "another", right(i), before=d)
+    write_decisions(decide(s, wrong[0], "remove", before=d), tmp_path/"d.csv")
+    settings = use_decisions(first, tmp_path/"d.csv", tmp_path/"out")
+    third = run_method(method="l2r", epochs=1, device="cpu", model="cnn", quiet=True, run_dir=str(tmp_path/"third"), **settings | dict(probe_size=30))
+    L = third.all_labels
+    assert not L.flipped.any() and [third.data["classes"][k] for k in L.true[wrong[1:]]] == [right(i) for i in wrong[1:]]
+    again = run_method(method="ce", epochs=1, device="cpu", model="cnn", quiet=True, run_dir=str(tmp_path/"again"), **settings).all_labels
+    assert set(again["index"][again.split == "removed"]) == {wrong[0]} | set(range(10)) - set(wrong[1:])

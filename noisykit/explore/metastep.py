@@ -33,8 +33,8 @@ BATCH, NOISE, SGD = 32, .4, dict(lr=.05, momentum=.9) # of the ordinary steps
 class Ground:
     "A data set with noisy labels, a pool of clean samples, and a network after any number of ordinary steps"
     def __init__(self, dataset:str='mnist5k', data_dir=None, seed:int=0, # of noise, split, start and order
-                 model:str='cnn'):
-        self.source, self.seed = load_dataset(dataset, data_dir, augment=False), seed
+                 model:str='cnn', **data_options): # as of `load_dataset`
+        self.source, self.seed = load_dataset(dataset, data_dir, augment=False, **data_options), seed
         if hasattr(self.source.train, 'texts'): raise ValueError(f"data set {dataset!r} has texts; this explorer shows images")
         self.data = split(self.source, self.labels(NOISE), min(1000, len(self.source.train)//4), seed=seed)
         with torch.random.fork_rng([]):
@@ -121,12 +121,12 @@ def metastep_figure(steps:int=100, # ordinary ones that the network has taken
                     scale:float|str=1., # of the sigmoid: a factor, or 'std'
                     level:str='all', # what moves in the look-ahead: 'all' layers or the 'last'
                     engine:str='jvp', # 'higher' says how far the two are apart
-                    dataset:str='mnist5k', data_dir=None, seed:int=0)->Figure:
+                    dataset:str='mnist5k', data_dir=None, seed:int=0, **data_options)->Figure:
     "One meta step: a batch, what its samples would do for the probe, their weights, and the probe's loss after a step with them; ValueError for anything out of range"
     check_scale(scale)
     check_name('weighting', weighting, WEIGHTINGS)
     if not (lr > 0 and 0 <= momentum < 1): raise ValueError(f"lr is {lr} and momentum {momentum}; lr must be above 0, momentum at least 0 and below 1")
-    g = ground(dataset, data_dir, seed)
+    g = ground(dataset, data_dir, seed, **data_options)
     (net, was), noisy = g.warm(steps), g.labels(rate)
     opt = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
     if momentum: opt.state.update(was.state)
@@ -170,11 +170,12 @@ def _changes(ax, losses, n):
 WEIGHTINGS = ('clamp', 'sigmoid', 'shift')
 
 # %% ../../nbs/11c_explore.metastep.ipynb #def-explore-metastep
-def explore_metastep(dataset:str='mnist5k', data_dir=None, seed:int=0)->Explorer:
+def explore_metastep(dataset:str='mnist5k', data_dir=None, seed:int=0, **data_options # as of `load_dataset`, such as image_size
+                    )->Explorer:
     "One meta step with controls; the network is trained before the first picture"
-    g = ground(dataset, data_dir, seed)
+    g = ground(dataset, data_dir, seed, **data_options)
     g.warm(max(WARM))
-    return explorer(partial(metastep_figure, dataset=dataset, data_dir=data_dir, seed=seed), steps=WARM, rate=[0., .2, .4, .6, .8], batch=(0, 20),
+    return explorer(partial(metastep_figure, dataset=dataset, data_dir=data_dir, seed=seed, **data_options), steps=WARM, rate=[0., .2, .4, .6, .8], batch=(0, 20),
                     probe_size=[2, 5, 10, 20, 50, 100], probe=['balanced', *g.source.classes], probe_seed=(0, 20), lr=[.001, .01, .05, .2, 1.], momentum=[0., .9],
                     weighting=list(WEIGHTINGS), scale=[1., 100., 'std'], level=list(LEVELS), engine=list(ENGINES))
 

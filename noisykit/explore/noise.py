@@ -33,7 +33,7 @@ def noise_figure(source:Source|str='mnist5k', # or a data set's name
     axs[0].set(xlabel='given label', ylabel='number of samples', ylim=(0, 1.25*max(1, (counts[0] + counts[1]).max())))
     axs[0].set_title(f'{law} {rate:g}, seed {seed}', fontsize=9)
     axs[0].legend(fontsize=8, ncols=2, loc='upper center')
-    if C <= 10: axs[0].set_xticks(range(C), source.classes, fontsize=8, rotation=90 if max(map(len, source.classes)) > 2 else 0)
+    if C <= 10: axs[0].set_xticks(range(C), plots.ticks(source.classes), fontsize=8, rotation=90 if max(map(len, source.classes)) > 2 else 0)
     plots.matrices(noise.matrix, noise.given, noise.true, source.classes, axs[1:])
     plots.noise_grid(lambda rows: shown(source.train.take(rows)), noise.given, noise.true, source.classes, seed=seed, columns=16, fig=below)
     return fig

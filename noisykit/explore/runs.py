@@ -288,7 +288,7 @@ def _table(ax, runs, labels):
 # %% ../../nbs/11d_explore.runs.ipynb #compare-runs
 def compare_runs(runs)->Explorer: # `Run`s or their folders
     "Runs side by side, epoch by epoch"
-    runs = [seen(r) for r in runs]
+    runs = [seen(r) for r in ([runs] if isinstance(runs, (str, Path, Run)) else runs)]
     compare_figure(runs) # says what is wrong
     longest = max(runs, key=lambda r: r.config['epochs'])
     same = len({r.config['epochs'] for r in runs}) == 1

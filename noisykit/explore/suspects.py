@@ -65,7 +65,7 @@ class Review(Explorer):
         self.decisions, N = read_decisions(out, suspects), len(suspects.table)
         if not N: raise ValueError(f"{suspects.folder} has no suspects")
         act = dict(back=(lambda: self.go(-1), 'to the image before'), next=(lambda: self.go(1), 'to the next image'), accept=(lambda: self.decide('accept'), 'the suggested label is right'),
-                   reject=(lambda: self.decide('reject'), 'the given label is right'), remove=(lambda: self.decide('remove'), 'no class is right: do not train on it'), undo=(lambda: self.decide(None), 'undecided again'),
+                   reject=(lambda: self.decide('reject'), 'the given label is right'), remove=(lambda: self.decide('remove'), 'no class is right: do not train on it'), undo=(self.undo, 'undecided again: this image, or the one before'),
                    another=(lambda: self.decide('another', self.another.value), 'the class beside this button is right'), rest=(self.reject_rest, 'reject what is undecided on this page, and go to the next'))
         words = dict(another='is this class', rest='reject the rest of the page')
         self.buttons = {k: ipywidgets.Button(description=words.get(k, k), tooltip=tip, layout=dict(width='auto')) for k, (_, tip) in act.items()}
@@ -98,6 +98,11 @@ class Review(Explorer):
     def decide(self, decision:str|None, label=None, index=None, then:int=1): # as of `decisions.decide`; index None: the image with the orange frame
         "Decide, save, and go on"
         self._save(lambda: decide(self.suspects, self.current['index'] if index is None else index, decision, label, self.decisions), then)
+
+    def undo(self):
+        "Undecided again: the image with the black frame, or the one before it, which was decided a moment ago"
+        if self.at and self.current['index'] not in set(self.decisions['index']): self.at -= 1
+        self.decide(None, then=0)
 
     def reject_rest(self):
         "What is undecided on this page; and on to the next"
