@@ -49,7 +49,7 @@ def list_images(data_dir)->pd.DataFrame: # path (of the file), name (as the user
         if len({label for _, label in found}) < 2: raise ValueError(f"data folder {data_dir} has {len({label for _, label in found})} sub-folders with images; an audit needs one sub-folder a class, two or more")
         paths, labels = zip(*found)
     inside = [os.path.relpath(p, root) for p in paths]
-    return pd.DataFrame(dict(path=[os.path.abspath(p) for p in paths], name=[(p if p.startswith('..') else n).encode('utf8', 'backslashreplace').decode() for p, n in zip(paths, inside)], label=list(labels)), dtype=object) # Arrow's strings cannot hold every name
+    return pd.DataFrame(dict(path=[os.path.abspath(p) for p in paths], name=[n.encode('utf8', 'backslashreplace').decode() for n in inside], label=list(labels)), dtype=object) # Arrow's strings cannot hold every name
 
 # %% ../nbs/08e_audit_images.ipynb #def-look
 def look(path)->dict: # broken (a message, or None), width, height, colour (share of pixels), digest, bits [64], small [768]
@@ -277,7 +277,7 @@ def page(about:dict, # as `audit` writes it
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Label audit: {_e(a['name'])}</title><style>{STYLE}</style></head>
 <body><header><div><h1>Label audit: {_e(a['name'])}</h1><p>{_e(a['what'])}</p><div class="tiles">{''.join(f'<div class="tile"><b>{_e(n)}</b><span>{_e(t)}</span></div>' for n, t in tiles)}</div></div></header>
 <main><h2>Look at these first</h2>
-<p>The given label, and the one that networks which never saw the image find most probable; below, what probability they give to each. The most suspicious come first. The whole ranking is in <b>suspects.csv</b>.</p>
+<p>The given label, and the one that networks which never saw the image find most probable; below, what probability they give to each. The most suspicious come first. The whole ranking is in <b>suspects.csv</b>. To decide about them: <b>explore_suspects</b> on this folder, in JupyterLab, pages through them and keeps what you say.</p>
 <p class="pick"><label>Given label <select id="pick"><option value="">all classes</option>{options}</select></label> <span class="soft" id="shown"></span></p>
 <div class="grid" id="suspects">{''.join(cards)}</div>
 <h2>Class by class</h2><p>Doubted: the networks are sure of another class than the given one.</p>
@@ -334,7 +334,7 @@ def audit(data_dir:str, run_dir:str|None=None, model:str|None=None, weights:str|
     about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, data_dir=str(Path(data_dir).resolve()), images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
     for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False)), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
                         ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_whole(run_dir/name, write)
-    print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}")
+    print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}, and decide in JupyterLab: explore_suspects({str(run_dir.absolute())!r})")
     return suspects
 
 def _what(images, settings, folds, broken):

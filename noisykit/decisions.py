@@ -152,7 +152,8 @@ def use_decisions(source, # of `Suspects`
         if label[s.table['index']].replace('', None).nunique() < 2: raise ValueError(f"decisions {decisions} leave fewer than two classes")
         table = s.images.assign(label=label).loc[np.sort(s.table['index'])].query("label != ''")
         write_whole(out/'images.csv', lambda p: table[['path', 'label']].to_csv(p, index=False))
-        return dict(dataset='imagelist', data_dir=str(out/'images.csv'))
+        c = Run(next(iter(sorted(s.folder.glob('folds/*/')))).absolute()).config # as the audit's own networks
+        return dict(dataset='imagelist', data_dir=str(out/'images.csv'), data_options=dict(image_size=c['data_options']['image_size'])) | {k: c[k] for k in ('model', 'epochs', 'batch_size', 'lr')}
     table = decided_labels(s, d)
     write_labels_csv(table, out/'labels.csv', judged=not s.run.all_labels.flipped.any())
     c = s.run.config

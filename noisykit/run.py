@@ -25,9 +25,8 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-import noisykit
 from .batchnorm import KINDS, train_mode
-from .checks import check_name, check_type
+from .checks import check_name, check_type, version
 from .datasets import DATASETS, Data, check_data_options, cleanest, home, load_dataset, load_images, read_probe, read_scores, replace_images, split, with_threshold
 from .images import FolderImages, torch_stream
 from .metagrad import ENGINES, LEVELS, at
@@ -292,12 +291,12 @@ def run_name(c:dict)->str:
 def environment(device:str)->dict:
     "Versions, device and git commit, for env.json"
     name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else platform.machine()
-    return dict(noisykit=noisykit.__version__, git=_git_commit(), python=platform.python_version(), torch=torch.__version__,
+    return dict(noisykit=version(), git=_git_commit(), python=platform.python_version(), torch=torch.__version__,
                 numpy=np.__version__, platform=f'{platform.system()} {platform.machine()}', device=name, threads=torch.get_num_threads(), cores=os.cpu_count())
 
 def _git_commit():
     "Commit of the checkout that this package runs from, with -dirty if it was changed; None for an installed package"
-    checkout = Path(noisykit.__file__).parent.parent
+    checkout = Path(inspect.getfile(version)).parent.parent # `noisykit` may be hidden by a folder of that name
     if not (checkout/'.git').exists() or not which('git'): return None
     words = ['git', '-C', str(checkout), 'describe', '--always', '--dirty', '--exclude=*']
     return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None

@@ -104,7 +104,8 @@ def test_an_audit(audited, tmp_path):
     d = pd.read_csv(tmp_path/"d.csv", dtype=str, keep_default_na=False)
     assert set(d.decision[d.file.isin(t.file[:24])]) <= {"accept", "reject", "another"} and (d.decision == "remove").sum() == 2
     settings = use_decisions(folder, tmp_path/"d.csv", tmp_path/"decided")
-    after = run_method(method="ce", epochs=1, device="cpu", quiet=True, model="cnn", probe_size=0, noise="none", run_dir=str(tmp_path/"after"), data_options=dict(image_size=16, hold_out=False), **settings)
+    after = run_method(method="ce", epochs=1, device="cpu", quiet=True, probe_size=0, noise="none", run_dir=str(tmp_path/"after"), **{k: v for k, v in settings.items() if k != "epochs"} | dict(data_options=dict(image_size=16, hold_out=False)))
+    assert settings["model"] == "cnn" and settings["data_options"] == dict(image_size=16)
     names = after.all_labels.given.map(dict(enumerate(after.data["classes"])))
     said = dict(zip(t.file, t.given)) | dict(zip(t.file[:24], true[:24]))
     assert len(names) == 118 and all(n == said["/".join(f.split("/")[-2:])] for n, f in zip(names, after.all_labels.file)) and tree(own) == before

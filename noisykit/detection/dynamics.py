@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 import yaml
 
-import noisykit
+from ..checks import version
 from ..noise import transitions
 from ..record import Run, summary, write_samples, write_whole
 
@@ -88,7 +88,7 @@ def import_dynamics(folder, # with training_dynamics.npz and metadata.pth; train
         split[meta['valid_indices']], split[index], labelled[:, index] = 'valid', 'train', (true, given)
         pd.DataFrame(dict(index=np.arange(n), split=split, true=labelled[0], given=labelled[1], flipped=labelled[0] != labelled[1])).to_csv(made/'labels.csv', index=False)
         (made/'data.json').write_text(json.dumps(dict(classes=[str(c) for c in range(C)], matrix=np.nan_to_num(transitions(true, given, C)).tolist(), skipped=[])))
-        (made/'env.json').write_text(json.dumps(dict(noisykit=noisykit.__version__)))
+        (made/'env.json').write_text(json.dumps(dict(noisykit=version())))
         config = dict(method='imported', dataset=folder.resolve().name, epochs=T, noise='unknown', noise_rate=float(noise.flipped.mean()), seed=None, model=None, keep_probs=labels.shape[1] == C)
         (made/'config.yaml').write_text(yaml.safe_dump(dict(config=config, presets={}), sort_keys=False))
         rows = []

@@ -7,6 +7,7 @@ __all__ = ['SCALAR', 'NUMBERS', 'SHIPPED', 'LSTM', 'at_moments', 'known_curves',
            'held_out', 'lstm']
 
 # %% ../../nbs/06n_detection.lstm.ipynb #import
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-import noisykit
-from ..checks import check_type
+from ..checks import check_type, version
 from .detectors import _tagged, detector, dynamics, over_runs
 from ..images import torch_stream
 from ..noise import stream
@@ -117,7 +117,7 @@ def train_detector(runs, # a run, a folder, or a list of them
             best = dict(epoch=epoch, best_prec=history[-1]['accuracy'], optimizer=opt.state_dict() | dict(state={}), net={k: p.cpu().clone() for k, p in net.state_dict().items()}) # whoever goes on begins with new moments
     net.load_state_dict(best.pop('net'))
     about = dict(moments=T, runs=[_about(r, f) for r, (_, f) in zip(runs, known)], settings=settings | dict(resume=Path(resume).name if resume else None),
-                 held_out=dict(samples=len(held), flipped=int(y[held].sum())) | history[best['epoch'] - 1], history=history, noisykit=noisykit.__version__, torch=str(torch.__version__))
+                 held_out=dict(samples=len(held), flipped=int(y[held].sum())) | history[best['epoch'] - 1], history=history, noisykit=version(), torch=str(torch.__version__))
     return Detector(net.cpu(), about, best)
 
 def held_out(n:int, seed:int)->np.ndarray: # n//10 positions
@@ -140,7 +140,7 @@ def _step(net, opt, x, y, clip)->float: # sum of the losses
 def _about(run, flipped): return {k: run.config.get(k) for k in ('method', 'dataset', 'model', 'noise', 'noise_rate', 'lr', 'epochs', 'seed')} | dict(samples=len(flipped), flipped=int(flipped.sum()))
 
 # %% ../../nbs/06n_detection.lstm.ipynb #detector-lstm
-SHIPPED = Path(noisykit.__file__).parent/'detection'/'mnist5k_lstm_detector.pth.tar'
+SHIPPED = Path(inspect.getfile(detector)).parent/'mnist5k_lstm_detector.pth.tar'
 
 @detector('lstm', decides=lambda runs, score: score > .5)
 def lstm(runs, file:str|None=None): # of a detector; None: the one that comes with noisykit

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from ..checks import check_name
 from .widgets import Explorer, canvas, explorer, place
 from ..noise import stream
-from ..plots import COLORS, dissect, sample_dissect, sample_grid
+from ..plots import COLORS, _short, dissect, sample_dissect, sample_grid
 from ..record import WHERE, Run
 from ..run import run_pictures
 
@@ -175,7 +175,7 @@ def run_figure(run, # `Run` or its folder; `Seen` if several figures are wanted
     body, *below = np.ravel(fig.subfigures(1 if bin is None else 2, 1, height_ratios=(5., 2.2)[:1 if bin is None else 2]))
     left, right = _axes(body, .7, 2.9, 2.9, 1.75, 'histogram'), _axes(body, 4.3, 2.9, 3.3, 1.75, 'dissection')
     _histogram(left, run, epoch, value, log or value == 'weight')
-    left.set_title(f'{epoch.replace("_", " network, ").replace("ema", "its average")}' if isinstance(epoch, str) else f'training pass of epoch {epoch}', fontsize=9)
+    left.set_title(_short(run.folder.name, 30) + '\n' + (f'{epoch.replace("_", " network, ").replace("ema", "its average")}' if isinstance(epoch, str) else f'training pass of epoch {epoch}'), fontsize=9)
     if run.has('prediction', epoch): _dissection(right, run, epoch)
     else: right.axis('off'); right.text(.5, .5, 'no predictions in this record', ha='center')
     axs = [_axes(body, x, .5, 2.75, 1.6, name) for x, name in ((.7, 'other'), (4.2, 'epochs'), (7.55, 'epochs'))]
