@@ -32,7 +32,7 @@ def smaller(nb, colours=128):
         flat = Image.new("RGB", picture.size, "white")
         flat.paste(picture, mask=picture.getchannel("A") if "A" in picture.mode else None)
         flat.quantize(colours, dither=Image.Dither.NONE).save(file := io.BytesIO(), "png", optimize=True)
-        if len(file.getvalue()) < len(old): o["data"]["image/png"], changed = b64encode(file.getvalue()).decode() + "\n", True
+        if len(file.getvalue()) < len(old): o["data"]["image/png"], changed = b64encode(file.getvalue()).decode(), True
     return changed
 
 if __name__ == "__main__":
