@@ -17,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from noisykit.audit import audit, confident_class, list_images, noise_rate
 from noisykit.checks import sentence
 from noisykit.datasets import load_dataset
+from noisykit.decisions import Suspects
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -132,6 +133,14 @@ def test_names_cannot_break_the_page(tmp_path):
     assert "not valid UTF-8" in (tmp_path/"run/problems.csv").read_text()
     page = (tmp_path/"run/audit.html").read_text()
     assert page.count("<script>") == 1 and "<img src=x" not in page and "<b>mine" not in page and "&lt;script&gt;alert(1)&lt;" in page and "b&amp;amp;&#x27;&quot;" in page
+
+def test_a_folder_named_from_elsewhere(tmp_path, monkeypatch):
+    "../own is the same folder, for the audit and for who decides about it later"
+    write(tmp_path/"own", 80, {3, 50}); (tmp_path/"here").mkdir(); monkeypatch.chdir(tmp_path/"here")
+    audit("../own", "run", epochs=1, folds=2, weights="random", device="cpu")
+    assert pd.read_csv("run/suspects.csv").path.str.startswith("digit ").all()
+    monkeypatch.chdir(tmp_path)
+    assert len(Suspects("here/run").table) == 80
 
 def test_list(tmp_path):
     "A csv with paths relative and absolute, labels of any kind, copies of one picture"

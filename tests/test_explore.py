@@ -93,6 +93,7 @@ def lab(tmp_path_factory):
             page.goto(f"http://127.0.0.1:{port}/lab/tree/nbs/explore.ipynb?token=test&reset")
             page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
             page.evaluate(READY)
+            lab.cell("explore_suspects(") # the last one: from here on the kernel waits for us
             yield lab
             browser.close()
     finally:

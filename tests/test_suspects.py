@@ -184,7 +184,7 @@ def test_the_notebook(run, audited, tmp_path, kind):
     said = next("".join(o["text"]) for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"] for o in c.get("outputs", []) if o.get("name") == "stdout")
     settings = yaml.safe_load(re.search(r"-y '(.*)'", said)[1])
     assert settings == use_decisions(source, tmp_path/"d.csv", tmp_path/"decided")
-    after = run_method(method="ce", epochs=1, device="cpu", quiet=True, run_dir=str(tmp_path/"after"), **settings | ({} if kind == "run" else dict(data_options=dict(image_size=16), probe_size=0, model="cnn")))
+    after = run_method(method="ce", device="cpu", quiet=True, run_dir=str(tmp_path/"after"), **settings | dict(epochs=1) | ({} if kind == "run" else dict(data_options=dict(image_size=16), probe_size=0, model="cnn")))
     assert len(after.all_labels) == len(run.all_labels) if kind == "run" else 0 < len(after.all_labels) < 119
     done = papermill("debug_labels", tmp_path/"out.ipynb", run_dir=source, decisions=tmp_path/"d.csv", scores="s.csv", yaml=f"out: {tmp_path/'decided'}")
     assert done.returncode and "one of the two" in done.stderr.strip().splitlines()[-1]
