@@ -73,7 +73,7 @@ docs: $(STAMP)
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
 lab: $(STAMP)
-	'$(BIN)/jupyter' lab --ServerApp.root_dir='$(CURDIR)' nbs/explore.ipynb
+	'$(BIN)/jupyter' lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs/explore.ipynb
 
 clean:
 	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist
