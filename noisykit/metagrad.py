@@ -269,6 +269,6 @@ def weigh(usefulness:Tensor, # [B] -d outer / d eps
         w = usefulness - all_of_them.min() + 1/len(all_of_them)
     return w/total([w.sum()])[0].clamp(min=torch.finfo(w.dtype).tiny)
 
-def check_scale(scale:str):
+def check_scale(scale:float|str):
     "ValueError unless `scale` is a number above 0, or 'std'"
     if scale != 'std' and (isinstance(scale, str) or not 0 < scale < math.inf): raise ValueError(f"option scale is {scale!r}; a number above 0, or 'std'")

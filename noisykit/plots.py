@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'CURVES', 'GROUPS', 'AXES', 'row', 'save', 'groups', 'ticks', 'learning_curves', 'histogram', 'pred_probs',
-           'dissect', 'sample_dissect', 'weights', 'matrices', 'transitions', 'per_class', 'confusion', 'mosaic',
-           'sample_grid', 'noise_grid', 'suspects']
+           'dissect', 'sample_dissect', 'weights', 'matrices', 'transitions', 'per_class', 'confusion', 'room',
+           'mosaic', 'sample_grid', 'noise_grid', 'suspects']
 
 # %% ../nbs/07_plots.ipynb #import-matplotlib-pyplot-as
 import matplotlib.pyplot as plt
@@ -201,12 +201,14 @@ def confusion(run:Run, ema:bool=False, # of the averaged network
     return ax
 
 # %% ../nbs/07_plots.ipynb #def-sample-grid-pixels-n-c-h
+def room(W:int)->tuple: return round(.46*W), max(1, W//14) # pixels above and beside each of a `mosaic`'s pictures [H, W]
+
 def mosaic(ax, pixels, # [n, C, H, W] uint8
            titles, colors, # [n] of the line or two above each picture
            columns:int=10):
     "Pictures in rows, in one axes (many are slow) whose unit is a tile: picture i covers i % columns to the right and i // columns down"
     n, C, H, W = np.shape(pixels)
-    rows, above, gap = -(-n//columns), round(.46*W), max(1, W//14)
+    rows, (above, gap) = -(-n//columns), room(W)
     sheet = np.full((rows, columns, H + above, W + gap, 3), 255, np.uint8)
     x = np.moveaxis(np.asarray(pixels), 1, -1)
     sheet.reshape(-1, *sheet.shape[2:])[:n, above:, :W] = x if C == 3 else 255 - x # dark on white

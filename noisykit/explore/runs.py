@@ -269,18 +269,17 @@ def compare_figure(runs, # `Run`s or their folders
         e = at_share(r, share)
         if r.has(value, e): _histogram(ax, r, e, value, log or value == 'weight', bins)
         else: ax.axis('off'); ax.text(.5, .5, f"no {value} in epoch {e} of this record", ha='center', transform=ax.transAxes, fontsize=8)
-        ax.set_title(f'{_cut(label, 8*width)}: epoch {e}', fontsize=9, color=color)
+        ax.set_title(f'{_short(label, int(8*width))}: epoch {e}', fontsize=9, color=color)
     return fig
 
 def _common(bins): return np.linspace(min(b[0] for b in bins), max(b[-1] for b in bins), BINS + 1)
-def _cut(text, n): return text if len(text) <= n else text[:int(n) - 1] + '…'
 
 def _table(ax, runs, labels):
     "The last epochs in numbers; a line each, in the colour of the run"
     ax.axis('off'); ax.set(xlim=(0, 10.1), ylim=(len(runs) - .5, -3))
     say = lambda x, y, text, **how: ax.text(x, y, text, va='center', fontsize=8, parse_math=False, **how)
     say(.35, -1.6, 'last epoch of')
-    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _cut(l, 62)); ax.plot([0, .25], [i, i], color=color, lw=2)
+    for i, (l, color) in enumerate(zip(labels, chain(*[LINES]*len(runs)))): say(.35, i, _short(l, 62)); ax.plot([0, .25], [i, i], color=color, lw=2)
     for j, (head, column) in enumerate(TABLE.items()):
         say(4.6 + .9*j, -1.6, head, ha='right', linespacing=1)
         for i, r in enumerate(runs): say(4.6 + .9*j, i, _cell(r, column), ha='right')

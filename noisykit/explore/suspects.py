@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from ..decisions import Suspects, decide, read_decisions, write_decisions
 from .widgets import Explorer, canvas, place
-from ..plots import _lines, _short, mosaic
+from ..plots import _lines, _short, mosaic, room
 
 # %% ../../nbs/11e_explore.suspects.ipynb #figure
 COLORS = {'accept': '#11703f', 'reject': '#1f5fa8', 'another': '#7b3fa0', 'remove': '#b3261e', '': '.35'}
@@ -43,7 +43,7 @@ def suspects_figure(table:pd.DataFrame, # index, given, suggested, score; the mo
         _lines(ax, shown, [' '.join(w[:2]) if not d else f'{w[0]}: {w[2]}' for w, (d, _) in zip(words, found)], colors, 110)
     else:
         shown = np.asarray(shown)[..., ::max(1, np.shape(shown)[-2]//96), ::max(1, np.shape(shown)[-1]//96)]
-        (H, W), above, gap = shown.shape[-2:], round(.46*shown.shape[-1]), max(1, shown.shape[-1]//14) # as `mosaic` lays them out
+        (H, W), (above, gap) = shown.shape[-2:], room(shown.shape[-1])
         fig = canvas(9.5, -(-len(t)//columns)*9.4/columns*(H + above)/(W + gap) + .3); ax = fig.subplots()
         if len(t) < columns: shown = np.concatenate([shown, np.full((columns - len(t), *shown.shape[1:]), 255 if shown.shape[1] == 3 else 0, np.uint8)])
         mosaic(ax, shown, ['\n'.join(w) for w in words], colors, columns)
@@ -100,7 +100,7 @@ class Review(Explorer):
         self._save(lambda: decide(self.suspects, self.current['index'] if index is None else index, decision, label, self.decisions), then)
 
     def undo(self):
-        "Undecided again: the image with the black frame, or the one before it, which was decided a moment ago"
+        "Undecided again: the image with the orange frame, or the one before it, which was decided a moment ago"
         if self.at and self.current['index'] not in set(self.decisions['index']): self.at -= 1
         self.decide(None, then=0)
 
@@ -115,7 +115,7 @@ class Review(Explorer):
             self.decisions = read_decisions(self.out, self.suspects) # somebody else may have decided meanwhile
             self.decisions = decided()
             write_decisions(self.decisions, self.out)
-        except (ValueError, OSError) as e: self.message.value = f'<span role="alert" style="color: var(--jp-error-color1, #b00)">{escape(str(e))}</span>'
+        except (ValueError, OSError) as e: self.refuse(e)
         else: self.go(then)
 
     def _clicked(self, figure, x, y, page):

@@ -77,12 +77,12 @@ def place(fig:Figure, x:float, y:float # fractions of the figure, as drawn last
 
 # %% ../../nbs/11a_explore.widgets.ipynb #explorer-code
 class Explorer(ipywidgets.VBox):
-    "Controls and the picture that `draw(**values)` gives at their values; whatever it refuses is said under it, and the picture stays"
+    "Controls and the picture that `draw(**values)` gives at their values; whatever it refuses is said above it, and the picture stays"
     def __init__(self, draw:Callable, # draw(**values) -> Figure
                  controls:dict, # name -> widget with a value
                  clicked:Callable|None=None # clicked(figure, x, y, **values): fractions of the figure -> new values of controls, or None
                 ):
-        self.draw, self.controls, self.clicked, self.still = draw, controls, clicked, None
+        self.draw, self.controls, self.clicked, self.figure, self.still = draw, controls, clicked, None, None
         self.picture, self.message = Picture(clickable=clicked is not None), ipywidgets.HTML()
         super().__init__([ipywidgets.Box(list(controls.values()), layout=dict(flex_flow='row wrap')), self.message, self.picture])
         for c in controls.values(): c.observe(self._moved, 'value')
@@ -96,13 +96,15 @@ class Explorer(ipywidgets.VBox):
         "Draw"
         start = time.perf_counter()
         try: self.figure = self.draw(**self.values)
-        except (ValueError, KeyError, OSError) as e:
-            self.message.value = f'<span role="alert" style="color: var(--jp-error-color1, #b00)">{escape(str(e.args[0] if isinstance(e, KeyError) else e))}</span>'
-            return
+        except (ValueError, KeyError, OSError) as e: return self.refuse(e)
         image = png(self.figure)
         with self.picture.hold_sync(): self.picture.said, self.picture.png = ', '.join(f'{k} {v}' for k, v in self.values.items()), image
         self.message.value, self.still = '', self.still or b64encode(image).decode()
         self.seconds = time.perf_counter() - start # that the last drawing took
+
+    def refuse(self, error:Exception):
+        "Say why"
+        self.message.value = f'<span role="alert" style="color: var(--jp-error-color1, #b00)">{escape(str(error.args[0] if isinstance(error, KeyError) else error))}</span>'
 
     def move(self, **values):
         "Several controls at once, and one drawing"
@@ -115,7 +117,7 @@ class Explorer(ipywidgets.VBox):
 
     def click(self, x:float, y:float):
         "As a click on the picture, at fractions of it from the lower left corner"
-        if self.clicked and (new := self.clicked(self.figure, x, y, **self.values)) is not None: self.move(**new)
+        if self.clicked and self.figure and (new := self.clicked(self.figure, x, y, **self.values)) is not None: self.move(**new)
 
     def _moved(self, change): self.refresh()
     def _repr_mimebundle_(self, **kwargs): # the picture where widgets do not work
