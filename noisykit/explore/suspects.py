@@ -95,9 +95,9 @@ class Review(Explorer):
         self.at = min(max(self.at + by, 0), len(self.suspects.table) - 1)
         self.move(page=self.at//self.n + 1)
 
-    def decide(self, decision:str|None, label=None, index=None, then:int=1): # as of `decisions.decide`; index None: the image with the orange frame
-        "Decide, save, and go on"
-        self._save(lambda: decide(self.suspects, self.current['index'] if index is None else index, decision, label, self.decisions), then)
+    def decide(self, decision:str|None, label:str|None=None, then:int=1): # as of `decisions.decide`; so many images on
+        "Decide about the image with the orange frame, save, and go on"
+        self._save(lambda: decide(self.suspects, self.current['index'], decision, label, self.decisions), then)
 
     def undo(self):
         "Undecided again: the image with the orange frame, or the one before it, which was decided a moment ago"
