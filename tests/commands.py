@@ -66,8 +66,8 @@ def make_data(folder, n=240):
     "Digits as CIFAR-10, CIFAR-100 (ten classes of each digit), both with a long tail, Animal-10N, ISIC2019, WebVision, ImageNet and Clothing1M, Tiny ImageNet, CUB-200, Caltech-256 and AUM's parts, with re-sln's label files, CIFAR-N's, and a list of clean images; texts, and an encoder for them"
     import torch
     from PIL import Image
-    from noisykit.datasets import load_dataset, long_tail
-    from noisykit.noise import make_noise, save_noise, save_rules
+    from noisykit.data.source import load_dataset, long_tail
+    from noisykit.data.noise import make_noise, save_noise, save_rules
     folder, s = Path(folder), load_dataset("mnist5k")
     order = np.random.default_rng(0).permutation(4000)
     def take(rows): return [np.asarray(Image.fromarray(s.train.pixels[i, 0].numpy()).resize((32, 32)).convert("RGB")) for i in rows], s.labels[rows]
@@ -121,7 +121,7 @@ ISIC = dict(MEL=60, NV=110, BCC=40, AK=25, BKL=35, DF=14, VASC=14, SCC=22, UNK=0
 def make_isic(folder, s):
     "Digits 0 to 7 as coloured JPEGs of about 96 pixels, with ISIC2019's tables; some names are _downsampled, some images show the same lesion"
     from PIL import Image
-    from noisykit.datasets import load_dataset
+    from noisykit.data.source import load_dataset
     rng, classes, rows, lesions = np.random.default_rng(1), list(ISIC), [], []
     (images := folder/"ISIC_2019_Training_Input").mkdir(parents=True)
     digits = np.concatenate([np.flatnonzero(s.labels == c)[:n] for c, n in enumerate(ISIC.values())])

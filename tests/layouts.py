@@ -159,7 +159,7 @@ def bert(folder, texts):
     "A tiny BERT and its tokenizer, as save_pretrained leaves them; padding is not 0"
     import torch
     from noisykit.networks import transformers
-    from noisykit.text import vocabulary_of
+    from noisykit.data.texts import vocabulary_of
     hf, folder = transformers(), Path(folder)
     known = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *vocabulary_of(texts, 300)]
     folder.mkdir(exist_ok=True)

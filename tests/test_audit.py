@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from noisykit.audit import audit, confident_class, list_images, noise_rate
-from noisykit.checks import sentence
-from noisykit.datasets import load_dataset
-from noisykit.decisions import Suspects
+from noisykit.audit.audit import audit, confident_class, list_images, noise_rate
+from noisykit.errors import sentence
+from noisykit.data.source import load_dataset
+from noisykit.audit.decisions import Suspects
 
 @pytest.fixture(autouse=True)
 def one_thread():

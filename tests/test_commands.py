@@ -9,7 +9,7 @@ import pytest
 import commands
 from conftest import ROOT, papermill
 from noisykit.record import Run
-from noisykit.run import resolve
+from noisykit.resolve import resolve
 
 LINES = dict(commands.lines())
 

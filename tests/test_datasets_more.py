@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 import layouts
-from noisykit.datasets import load_dataset
-from noisykit.images import FolderImages
-from noisykit.run import resolve, run_method, run_pictures
+from noisykit.data.source import load_dataset
+from noisykit.data.images import FolderImages
+from noisykit.pictures import run_pictures
+from noisykit.resolve import resolve
+from noisykit.run import run_method
 
 SMALL = dict(image_size=32, workers=0)
 

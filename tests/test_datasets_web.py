@@ -6,9 +6,10 @@ from PIL import Image
 
 import layouts
 from layouts import DIGITS, SYNSETS
-from noisykit.datasets import load_dataset, read_probe, split
-from noisykit.images import FolderImages, TensorImages
-from noisykit.noise import make_noise
+from noisykit.data.source import load_dataset
+from noisykit.data.split import read_probe, split
+from noisykit.data.images import FolderImages, TensorImages
+from noisykit.data.noise import make_noise
 from noisykit.record import open_run, write_labels
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from conftest import SMALL, papermill, tree
-from noisykit.checks import sentence
-from noisykit.debugging import relabel, repairs, suspects, write_labels_csv, write_labels_json
-from noisykit.evaluation import read_checkpoint, saved_networks
+from noisykit.errors import sentence
+from noisykit.audit.relabel import relabel, repairs, suspects, write_labels_csv, write_labels_json
+from noisykit.train.checkpoint import read_checkpoint, saved_networks
 from noisykit.detection.detectors import detect, write_scores
-from noisykit.noise import load_noise
+from noisykit.data.noise import load_noise
 from noisykit.run import load_dataset, run_method
 
 KW = SMALL | dict(method="ce", noise_rate=0.4, probe_size=30, lr=0.05, quiet=True)

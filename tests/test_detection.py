@@ -10,10 +10,10 @@ from sklearn.model_selection import cross_val_predict
 from torch import nn
 
 from conftest import papermill, tree
-from noisykit.checks import sentence
+from noisykit.errors import sentence
 from noisykit.detection.detectors import common_labels, detect, detect_all, open_runs, suggest, write_scores
 from noisykit.detection.measures import measure, with_intervals
-from noisykit.noise import make_noise
+from noisykit.data.noise import make_noise
 from noisykit.record import EpochRecord, Run, write_samples
 from noisykit.run import run_method
 

@@ -7,11 +7,13 @@ import torch
 
 import helpers
 from conftest import SMALL
-from noisykit.evaluation import evaluate_run, read_checkpoint, saved_networks
+from noisykit.evaluation import evaluate_run
+from noisykit.train.checkpoint import read_checkpoint, saved_networks
 from noisykit.methods.dividemix import DivideMix, divided, in_steps, p_small
 from noisykit.processes import Stopped, launch
 from noisykit.record import Run
-from noisykit.run import Refused, run_method
+from noisykit.errors import Refused
+from noisykit.run import run_method
 
 TINY = SMALL | dict(method="dividemix", probe_size=0, lr=0.02, data_options=dict(train_size=600), epochs=3, options=dict(warm_up=1))
 def train(folder, **kw): return run_method(quiet=True, run_dir=str(folder), **TINY | kw)

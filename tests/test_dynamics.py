@@ -4,11 +4,13 @@ from PIL import Image
 
 from conftest import SMALL, papermill
 from helpers import train_all
-from noisykit.checks import sentence
+from noisykit.errors import sentence
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import launch
 from noisykit.record import Run
-from noisykit.run import Refused, resolve, run_method
+from noisykit.errors import Refused
+from noisykit.resolve import resolve
+from noisykit.run import run_method
 
 BASE = dict(SMALL, method="ce", probe_size=0, epochs=2, quiet=True)
 

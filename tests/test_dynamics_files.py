@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from conftest import papermill, tree
-from noisykit.checks import sentence
+from noisykit.errors import sentence
 from noisykit.detection.detectors import detect
 from noisykit.detection.dynamics import export_dynamics, import_dynamics, run_or_files
 from noisykit.detection.lstm import train_detector
 from noisykit.record import Run
-from noisykit.run import Refused, run_method
+from noisykit.errors import Refused
+from noisykit.run import run_method
 
 SMALL = dict(method="ce", dataset="digits", noise="symmetric", noise_rate=0.3, lr=0.05, probe_size=20, epochs=3, device="cpu", quiet=True)
 FIELDS = ["train_indices", "valid_indices", "true_targets", "assigned_targets", "label_flipped"]

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from conftest import SMALL, papermill, tree
-from noisykit.checks import sentence
-from noisykit.datasets import load_dataset
+from noisykit.errors import sentence
+from noisykit.data.source import load_dataset
 from noisykit.evaluation import evaluate_run
 from noisykit.methods.ce import CE
 from noisykit.networks import create_network

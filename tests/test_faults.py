@@ -10,7 +10,8 @@ import yaml
 
 from conftest import ENV, ROOT, SMALL, command, papermill
 from noisykit.record import Run
-from noisykit.run import Refused, run_method
+from noisykit.errors import Refused
+from noisykit.run import run_method
 
 TINY = SMALL | dict(method="l2r", probe_size=20, epochs=6)
 CUT = dict(data_options=dict(train_size=600))   # epochs of a sixth of a second
@@ -191,7 +192,7 @@ def test_the_disk_is_full(tmp_path, finished, name, monkeypatch):
         p = folder/name
         beside = p.with_name(f".{p.name}.{os.getpid()}.tmp{p.suffix}")
         beside.parent.mkdir(exist_ok=True); beside.symlink_to("/dev/full")
-    from noisykit.training import Trainer
+    from noisykit.train.trainer import Trainer
     epoch = Trainer.epoch
     def third(self, e, asked):
         if e == 3: fill()

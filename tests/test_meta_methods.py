@@ -11,7 +11,9 @@ from noisykit.methods.ieg import IEG
 from noisykit.methods.mlc import MLC
 from noisykit.processes import Stopped
 from noisykit.record import Run
-from noisykit.run import Refused, resolve, run_method
+from noisykit.errors import Refused
+from noisykit.resolve import resolve
+from noisykit.run import run_method
 
 QUEUE = dict(queue=60, queue_batch=30)
 def train(folder, **kw): return run_method(quiet=True, run_dir=str(folder), **SMALL | dict(lr=0.02, data_options=dict(train_size=600)) | kw)

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from conftest import SMALL, tree
-from noisykit.methods.mixup import MixupHard, mix
+from noisykit.methods.label_mixing import MixupHard, mix
 from noisykit.processes import Stopped
 from noisykit.record import Run
-from noisykit.run import Refused, resolve, run_method
+from noisykit.errors import Refused
+from noisykit.resolve import resolve
+from noisykit.run import run_method
 
 def train(folder, **kw): return run_method(quiet=True, run_dir=str(folder), **SMALL | dict(lr=0.02) | kw)
 def state(run): return torch.load(run.folder/"checkpoint.pt", weights_only=True)
@@ -135,7 +137,7 @@ def test_bad_input(tmp_path, kw, sentence):
     assert not (tmp_path/"run").exists()
 
 def test_a_probe_batch_is_what_a_step_sees(tmp_path, monkeypatch):
-    from noisykit.training import Trainer
+    from noisykit.train.trainer import Trainer
     sizes, real = set(), Trainer.probe
     monkeypatch.setattr(Trainer, "probe", lambda self: sizes.add(len((b := real(self)).x)) or b)
     train(tmp_path/"run", method="l2r", probe_batch=5, epochs=1)

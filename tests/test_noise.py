@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from noisykit.datasets import load_dataset
-from noisykit.noise import LAWS, law, law_options, load_noise, load_rules, make_noise, sample_law
+from noisykit.data.source import load_dataset
+from noisykit.data.noise import LAWS, law, law_options, load_noise, load_rules, make_noise, sample_law
 
 Y = np.arange(5000) % 10
 PINNED = dict(symmetric=3172901650, uniform=3902833286, asymmetric=239522758, matrix=3952195447, flip=3437007722, flip2=4043778127, hierarchical=541886288)

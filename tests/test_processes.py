@@ -10,8 +10,9 @@ import helpers
 from conftest import ENV, ROOT, SMALL, papermill
 from noisykit.processes import launch
 from noisykit.record import Run
-from noisykit.run import Refused, run_method
-from noisykit.training import known_methods
+from noisykit.errors import Refused
+from noisykit.run import run_method
+from noisykit.train.method import known_methods
 
 BASE = SMALL | dict(epochs=1, precision="float64", batch_norm="frozen", lr=0.02)
 NETS = {"without batch norm": dict(model="lenet"), "batch norm in evaluation mode": dict(), "batch norm synced": dict(batch_norm="synced")}

@@ -73,12 +73,12 @@ def test_edited_module_in_a_folder(tree):
 
 def test_notebook_edited_but_not_exported(tree):
     def change(nb): next(c for c in nb["cells"] if "".join(c["source"]).startswith("#| export"))["source"].append("\nnew_name = 1")
-    edit(tree / "nbs/00_noise.ipynb", change)
+    edit(tree / "nbs/data/noise.ipynb", change)
     refused(tree, "export", "noisykit/noise.py", "nbdev_export")
 
 def test_notebook_that_cannot_be_exported(tree):
     def change(nb): next(c for c in nb["cells"] if "".join(c["source"]).startswith("#| export"))["source"].append("\ndef (")
-    edit(tree / "nbs/00_noise.ipynb", change)
+    edit(tree / "nbs/data/noise.ipynb", change)
     refused(tree, "export", "nbdev_export/nbdev_clean failed", "SyntaxError")
 
 @pytest.mark.parametrize("name", ["orphan.py", "methods/orphan.py"])
@@ -91,13 +91,13 @@ def test_missing_module(tree):
     refused(tree, "export", "noisykit/noise.py", "missing")
 
 def test_executed_notebook(tree):
-    edit(tree / "nbs/00_noise.ipynb", lambda nb: code(nb).update(execution_count=3))
-    refused(tree, "export", "nbs/00_noise.ipynb", "nbdev_clean")
+    edit(tree / "nbs/data/noise.ipynb", lambda nb: code(nb).update(execution_count=3))
+    refused(tree, "export", "nbs/data/noise.ipynb", "nbdev_clean")
 
 def test_broken_notebook(tree):
-    (tree / "nbs/00_noise.ipynb").write_text("<<<<<<< HEAD\n{}\n")
-    refused(tree, "export", "nbs/00_noise.ipynb", "JSON")
-    refused(tree, "notebooks", "nbs/00_noise.ipynb", "JSON")
+    (tree / "nbs/data/noise.ipynb").write_text("<<<<<<< HEAD\n{}\n")
+    refused(tree, "export", "nbs/data/noise.ipynb", "JSON")
+    refused(tree, "notebooks", "nbs/data/noise.ipynb", "JSON")
 
 @pytest.mark.parametrize("stem", RUN_NBS)
 def test_parameters_tag_removed(tree, stem):
@@ -125,8 +125,8 @@ def _widget(nb): code(nb)["outputs"] = [{"output_type": "display_data", "metadat
 
 @pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB"), (_widget, "stores widgets")])
 def test_notebook_state(tree, change, word):
-    edit(tree / "nbs/00_noise.ipynb", change)
-    refused(tree, "notebooks", "nbs/00_noise.ipynb", word)
+    edit(tree / "nbs/data/noise.ipynb", change)
+    refused(tree, "notebooks", "nbs/data/noise.ipynb", word)
 
 def test_a_trace_of_a_machine(tree):
     (tree / "notes.md").write_text("see /" + "home/somebody/noisykit\n")
@@ -134,8 +134,8 @@ def test_a_trace_of_a_machine(tree):
     (tree / "notes.md").write_text("see runs/home/somebody and https://example.org/" + "home/page\n")
     assert check(tree, "paths")[0] == 0
     def warn(nb): code(nb)["outputs"] = [{"output_type": "stream", "name": "stderr", "text": ["/opt/v/lib/python3.11/" + "site-packages/x.py:1: UserWarning\n"]}]
-    edit(tree / "nbs/00_noise.ipynb", warn)
-    refused(tree, "paths", "nbs/00_noise.ipynb")
+    edit(tree / "nbs/data/noise.ipynb", warn)
+    refused(tree, "paths", "nbs/data/noise.ipynb")
 
 def test_what_git_ignores_is_not_looked_at(tree):
     for f in ("runs/a/run.ipynb", "data/mine/x.txt", "nbs/.ipynb_checkpoints/00_noise-checkpoint.ipynb"):
@@ -146,11 +146,11 @@ def test_what_git_ignores_is_not_looked_at(tree):
 @pytest.mark.parametrize("name", ["99_new.ipynb", "more/new.ipynb"])
 def test_unlisted_notebook(tree, name):
     (tree / "nbs" / name).parent.mkdir(exist_ok=True)
-    shutil.copy(tree / "nbs/table_l2r.ipynb", tree / "nbs" / name)
+    shutil.copy(tree / "nbs/studies/table_l2r.ipynb", tree / "nbs" / name)
     refused(tree, "site", name, "not in the sidebar")
 
 def test_listed_notebook_gone(tree):
-    (tree / "nbs/01_networks.ipynb").unlink()
+    (tree / "nbs/ground/networks.ipynb").unlink()
     refused(tree, "site", "01_networks.ipynb", "not in nbs/")
 
 @pytest.mark.parametrize("old, new, word", [("navbar:", "navbr:", "navbr"), ("output-dir: _docs", "output-dir: site", "output-dir"),
@@ -183,7 +183,7 @@ def test_readme_of_a_notebook(tree):
     new = dict(nbformat=4, nbformat_minor=5, metadata={}, cells=[{**c, "id": f"c{i}"} for i, c in enumerate(cells)])
     nb.write_text(json.dumps(new))
     text = readme(tree)
-    for s in ("```python\nrows[0](x)\n```", "    a table", "[n](nbs/00_noise.ipynb)", "[d](data/README.md#x)", "[w](https://a.b/c.ipynb)", "[h](#t)", "`a[0](b)`", "\nz[1](y)\n"): assert s in text
+    for s in ("```python\nrows[0](x)\n```", "    a table", "[n](nbs/data/noise.ipynb)", "[d](data/README.md#x)", "[w](https://a.b/c.ipynb)", "[h](#t)", "`a[0](b)`", "\nz[1](y)\n"): assert s in text
     for s in ("secret", "quiet", "<b>", "skip_exec", "#|"): assert s not in text
     new["cells"].append({**py("plot", out(**{"image/png": "aGk="})), "id": "fig"})
     nb.write_text(json.dumps(new))
@@ -199,14 +199,14 @@ def add(path, source, kind="markdown", **cell):
 
 @pytest.mark.parametrize("source, word", [
     ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
-    ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](02_metagrad.ipynb#no-such)", "no heading of nbs/02_metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
+    ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](02_metagrad.ipynb#no-such)", "no heading of nbs/train/metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
     ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv")])
 def test_link_leads_nowhere(tree, source, word):
-    add(tree / "nbs/00_noise.ipynb", source)
-    refused(tree, "links", "nbs/00_noise.ipynb", word)
+    add(tree / "nbs/data/noise.ipynb", source)
+    refused(tree, "links", "nbs/data/noise.ipynb", word)
 
 def test_links_that_lead_somewhere(tree):
-    add(tree / "nbs/00_noise.ipynb", "[m](02_metagrad.ipynb) [w](https://a.b/c.md) [s](#x.y-1-two-_z) [d](#twice-1) [e](#named)\n\n```\n[no](link)\n```\n\n## 3. X.y 1: *Two*, [`_z`](index.ipynb)\n\n## Twice\n\n## Twice\n\n## Other {#named}\n\nmail@fig-x.org")
+    add(tree / "nbs/data/noise.ipynb", "[m](02_metagrad.ipynb) [w](https://a.b/c.md) [s](#x.y-1-two-_z) [d](#twice-1) [e](#named)\n\n```\n[no](link)\n```\n\n## 3. X.y 1: *Two*, [`_z`](index.ipynb)\n\n## Twice\n\n## Twice\n\n## Other {#named}\n\nmail@fig-x.org")
     rc, out = check(tree, "links")
     assert rc == 0, out
 
@@ -218,9 +218,9 @@ def test_links_of_text_files(tree):
 @pytest.mark.parametrize("line, word", [("papermill nbs/gone.ipynb out.ipynb", "nbs/gone.ipynb"), ("papermill nbs/run_method.ipynb out.ipynb -p methd l2r", "methd"),
                                         ("papermill nbs/run_method.ipynb out.ipynb -y 'optoins: {a: 1}'", "optoins"), ("papermill nbs/run_method.ipynb out.ipynb -y 'options: {a'", "-y"), ("papermill nbs/run_method.ipynb -y 'o", "no command")])
 def test_papermill_lines(tree, line, word):
-    add(tree / "nbs/00_noise.ipynb", f"```sh\npapermill nbs/run_method.ipynb out.ipynb -p method l2r    # a remark isn't run\n{line}\n```")
+    add(tree / "nbs/data/noise.ipynb", f"```sh\npapermill nbs/run_method.ipynb out.ipynb -p method l2r    # a remark isn't run\n{line}\n```")
     rc, out = check(tree, "commands")
-    assert rc == 1 and out.count("FAIL") == 1 and "nbs/00_noise.ipynb" in out and word in out, out
+    assert rc == 1 and out.count("FAIL") == 1 and "nbs/data/noise.ipynb" in out and word in out, out
 
 def test_results_have_their_commands(tree):
     readme = tree / "results/README.md"
@@ -254,7 +254,7 @@ def test_pages(tree):
 def test_one_page_one_name(tree, names, page):
     for n in names:
         (tree / f"nbs/{n}.ipynb").parent.mkdir(exist_ok=True)
-        shutil.copy(tree / "nbs/table_l2r.ipynb", tree / f"nbs/{n}.ipynb")
+        shutil.copy(tree / "nbs/studies/table_l2r.ipynb", tree / f"nbs/{n}.ipynb")
     refused(tree, "site", "one page", page)
 
 @pytest.mark.parametrize("first, second", [("- index.ipynb\n", "- 00_noise.ipynb\n"), ("- 01_networks.ipynb\n", "- 02_metagrad.ipynb\n"), ("- 00_noise.ipynb\n", "- 00a_checks.ipynb\n")])
@@ -281,7 +281,7 @@ def test_make_installs_once(tree, tmp_path):
     venv.mkdir()
     (venv / ".noisykit-installed").touch()
     assert "pip install" not in make(tree, "-n", "test", f"VENV={venv}").stdout
-    os.utime(tree / "nbs/00_noise.ipynb", (2e9, 2e9))
+    os.utime(tree / "nbs/data/noise.ipynb", (2e9, 2e9))
     assert "pip install" not in make(tree, "-n", "test", f"VENV={venv}").stdout  # a newer notebook does not count
     os.utime(tree / "settings.ini", (2e9, 2e9))
     assert "pip install" in make(tree, "-n", "test", f"VENV={venv}").stdout

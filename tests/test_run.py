@@ -9,7 +9,8 @@ import torch
 from conftest import ROOT, SMALL, papermill, tree
 from noisykit.networks import create_network
 from noisykit.record import Run
-from noisykit.run import Refused, run_method
+from noisykit.errors import Refused
+from noisykit.run import run_method
 
 def test_papermill_trains_what_was_asked_for(l2r_run):
     done, folder, out = l2r_run
@@ -76,8 +77,8 @@ def test_global_generators_are_left_alone(tmp_path):
     assert (state[2], state[3]) == (torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled())
 
 def test_noise_from_a_file_gives_the_same_run(tmp_path):
-    from noisykit.datasets import load_dataset
-    from noisykit.noise import make_noise, save_noise
+    from noisykit.data.source import load_dataset
+    from noisykit.data.noise import make_noise, save_noise
     save_noise(make_noise(load_dataset("digits").labels, 10, "symmetric", 0.6, seed=0), tmp_path/"n.csv")
     a = run_method(method="ce", run_dir=str(tmp_path/"a"), quiet=True, **SMALL)
     b = run_method(method="ce", run_dir=str(tmp_path/"b"), quiet=True, noise_file=str(tmp_path/"n.csv"), **{k: v for k, v in SMALL.items() if "noise" not in k})
@@ -105,7 +106,7 @@ def test_own_images(tmp_path, digit_folder):
 def digit_folder(tmp_path):
     "90 digits as JPEGs, a folder a class"
     from PIL import Image
-    from noisykit.datasets import load_dataset
+    from noisykit.data.source import load_dataset
     s = load_dataset("digits")
     for c in range(3):
         (tmp_path/f"images/{c}").mkdir(parents=True)
@@ -173,7 +174,7 @@ IN_PROCESS = {
 
 @pytest.mark.parametrize("name", IN_PROCESS)
 def test_bad_input(tmp_path, name):
-    from noisykit.datasets import load_dataset
+    from noisykit.data.source import load_dataset
     kw, sentence = IN_PROCESS[name]
     y = load_dataset("digits").labels
     (tmp_path/"empty").mkdir()
@@ -200,7 +201,7 @@ def test_a_folder_with_another_configuration_is_refused(l2r_run):
 
 def test_a_run_is_not_continued_on_other_data(tmp_path):
     "Same settings, but somebody edited the noise file: the record belongs to the old labels and stays as it is"
-    from noisykit.datasets import load_dataset
+    from noisykit.data.source import load_dataset
     y = load_dataset("digits").labels
     np.save(tmp_path/"n.npy", y)
     kw = {k: v for k, v in SMALL.items() if "noise" not in k} | dict(method="ce", noise_file=str(tmp_path/"n.npy"), run_dir=str(tmp_path/"run"), quiet=True)

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from conftest import SMALL
-from noisykit.datasets import DATASETS, load_dataset
+from noisykit.data.source import DATASETS, load_dataset
 from noisykit.methods.sln import SLN
-from noisykit.noise import NoisyLabels, make_noise, save_noise
+from noisykit.data.noise import NoisyLabels, make_noise, save_noise
 from noisykit.processes import Stopped
 from noisykit.record import Run
-from noisykit.run import Refused, resolve, run_method, run_pictures
-from noisykit.training import Batch
+from noisykit.errors import Refused
+from noisykit.pictures import run_pictures
+from noisykit.resolve import resolve
+from noisykit.run import run_method
+from noisykit.train.method import Batch
 
 OWN = dict(method="sln+mo+lc", options=dict(lc_after=1, ema_decay=0.9), probe_size=0, epochs=3, lr=0.02)
 NAMES = ("loss", "margin", "prediction")

@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 
 from conftest import SMALL, papermill, tree
 from layouts import docstrings
-from noisykit.audit import audit
-from noisykit.checks import sentence
-from noisykit.decisions import DECISIONS, Suspects, decide, read_decisions, use_decisions, write_decisions
+from noisykit.audit.audit import audit
+from noisykit.errors import sentence
+from noisykit.audit.decisions import DECISIONS, Suspects, decide, read_decisions, use_decisions, write_decisions
 from noisykit.detection.detectors import detect, write_scores
 from noisykit.explore.suspects import explore_suspects, suspects_figure
 from noisykit.run import run_method

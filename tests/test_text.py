@@ -9,12 +9,13 @@ import torch
 import layouts
 from layouts import docstrings
 from conftest import papermill, tree
-from noisykit.checks import sentence
-from noisykit.datasets import load_dataset
+from noisykit.errors import sentence
+from noisykit.data.source import load_dataset
 from noisykit.evaluation import evaluate_run
 from noisykit.networks import create_network
-from noisykit.run import Refused, run_method
-from noisykit.text import words
+from noisykit.errors import Refused
+from noisykit.run import run_method
+from noisykit.data.texts import words
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
