@@ -3,7 +3,7 @@
     python tests/check_docs.py                 every check
     python tests/check_docs.py links pages     these only
 """
-import ast, json, os, re, shlex, shutil, subprocess, sys, tempfile
+import ast, json, os, posixpath, re, shlex, shutil, subprocess, sys, tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -14,46 +14,94 @@ SHOWN = [f for f in NOTEBOOKS if shown(f[len(NBS) + 1:])]
 SOUND = {f: nb for f in SHOWN if not isinstance(nb := load(f), str)}  # check_tree names the others
 
 def schema():
+    "What _quarto.yml may hold: the part of Quarto's own settings that the site uses"
     item = {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": False, "properties": {
-        "section": {"type": "string"}, "href": {"type": "string"}, "text": {"type": "string"},
+        "section": {"type": "string"}, "href": {"type": "string"}, "text": {"type": "string"}, "auto": {"type": "string"},
         "contents": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/$defs/item"}}]}}}]}
-    obj = lambda required, **props: {"type": "object", "additionalProperties": False, "required": required, "properties": props}
-    free = lambda *names: {n: {} for n in names}
-    s, b = {"type": "string"}, {"type": "boolean"}
-    return {"$defs": {"item": item}} | obj(["project", "format", "website"],
-        project=obj(["type", "output-dir"], **{"type": {"const": "website"}, "output-dir": {"const": CFG["doc_path"]}, "render": {"type": "array"}}, **free("resources", "preview")),
-        format=obj(["html"], html=obj([], theme={}, css=s, toc=b, **{"toc-depth": {"type": "integer"}, "keep-md": b}, **free("code-fold", "code-copy", "code-overflow", "grid", "fig-width", "fig-height")), commonmark={}),
-        website=obj(["title", "sidebar"], title=s, sidebar=obj(["contents"], style=s, contents={"type": "array", "items": {"$ref": "#/$defs/item"}}, **free("id", "title", "search", "collapse-level")),
-            **free("description", "site-url", "repo-url", "repo-branch", "repo-subdir", "repo-actions", "open-graph", "twitter-card", "favicon", "navbar", "page-footer")),
-        execute={"type": "object"}, **{"metadata-files": {"type": "array"}})
+    text, yes = {"type": "string"}, {"type": "boolean"}
+    def table(required, anything="", **properties):
+        properties |= {name: {} for name in anything.split()}
+        return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    project = table(["type", "output-dir"], "resources preview",
+                    **{"type": {"const": "website"}, "output-dir": {"const": CFG["doc_path"]}, "render": {"type": "array"}})
+    html = table([], "theme code-fold code-copy code-overflow grid fig-width fig-height",
+                 **{"css": text, "toc": yes, "toc-depth": {"type": "integer"}, "keep-md": yes})
+    sidebar = table(["contents"], "id title search collapse-level",
+                    style=text, contents={"type": "array", "items": {"$ref": "#/$defs/item"}})
+    website = table(["title", "sidebar"], "description site-url repo-url repo-branch repo-subdir repo-actions open-graph "
+                    "twitter-card favicon navbar page-footer", title=text, sidebar=sidebar)
+    return {"$defs": {"item": item}} | table(
+        ["project", "format", "website"], project=project, format=table(["html"], "commonmark", html=html),
+        website=website, **{"execute": {"type": "object"}, "metadata-files": {"type": "array"}})
 
-def place(f):
-    "Where a notebook belongs in the sidebar: index, lessons and rooms by number, what is not numbered"
-    if f == "index.ipynb": return (0,)
-    number = re.match(r"(\d+)([a-z]*)_", Path(f).name)
-    return (1 if f.startswith("lessons/") else 2, int(number[1]), number[2]) if number else (3,)
+def rows_of(
+    items, # the `contents` of a section: a pattern, or a list
+    section="", # its name
+):
+    "Pairs (row, section) of the sidebar, in order; a row with a `*` stands for files"
+    if isinstance(items, str): return [(items, section)]
+    rows = []
+    for item in items:
+        if isinstance(item, str): rows.append((item, section)); continue
+        rows += [(item[key], section) for key in ("href", "auto") if key in item]
+        rows += rows_of(item.get("contents", []), item.get("section", section))
+    return rows
+
+def page_of(f):
+    "The page that nbdev makes of a notebook, without .html: it takes a number off the name"
+    path = PurePosixPath(f[len(NBS) + 1:])
+    return str(path.with_name(re.sub(r"^\d+[a-zA-Z0-9]*_", "", path.stem.lower())))
+
+def title_of(f):
+    "The title of a notebook"
+    return next((text(c).partition("\n")[0].lstrip("# ") for c in SOUND[f]["cells"] if c["cell_type"] == "markdown"), "")
+
+def shared(
+    pages, # notebooks
+    of, # what no two of them may have in common
+):
+    "Triples (first, second, what both have)"
+    found, doubles = {}, []
+    for f in pages:
+        if (name := of(f)) in found: doubles.append((found[name], f, name))
+        found.setdefault(name, f)
+    return doubles
+
+def in_sidebar(contents):
+    "What is wrong with the rows of the sidebar"
+    have, listed, errs = [f[len(NBS) + 1:] for f in SHOWN], [], []
+    for row, section in rows_of(contents):
+        files = [f for f in have if PurePosixPath(f).match(row) and f.count("/") == row.count("/")] if "*" in row else [row]
+        if not set(files) & set(have): errs.append(f"the sidebar of _quarto.yml lists {row}, which is not in {NBS}/")
+        listed += [(f, section) for f in files if f in have]
+    names = [f for f, _ in listed]
+    errs += [f"{NBS}/{f} is not in the sidebar of _quarto.yml" for f in have if f not in names]
+    errs += [f"the sidebar of _quarto.yml lists {f} twice" for f in sorted({f for f in names if names.count(f) > 1})]
+    for folder in sorted({posixpath.dirname(f) for f in names} - {""}):
+        rows = [(f, section) for f, section in listed if posixpath.dirname(f) == folder]
+        sections = sorted({section for _, section in rows})
+        if len(sections) > 1: errs.append(f"the sidebar of _quarto.yml has {folder}/ in several sections: {', '.join(sections)}")
+        numbered = [f for f, _ in rows if posixpath.basename(f)[0].isdigit()]
+        errs += [f"the sidebar of _quarto.yml lists {b} after {a}" for a, b in zip(numbered, numbered[1:]) if b < a]
+    if names and names[0] != "index.ipynb": errs.append("the sidebar of _quarto.yml starts with index.ipynb")
+    return errs
 
 def check_site():
-    "_quarto.yml is well formed, the sidebar lists every notebook once and in order, every page has a name of its own"
+    "_quarto.yml is well formed, the sidebar has every notebook once and each folder in one place, no two pages share name or title"
     from jsonschema import Draft202012Validator
     try: q = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as e: return [f"_quarto.yml cannot be read: {' '.join(str(e).split())}"]
-    errs = [f"_quarto.yml: {'/'.join(map(str, e.absolute_path)) or 'top'}: {e.message}" for e in Draft202012Validator(schema()).iter_errors(q)]
+    errs = [f"_quarto.yml: {'/'.join(map(str, e.absolute_path)) or 'top'}: {e.message}"
+            for e in Draft202012Validator(schema()).iter_errors(q)]
     if not errs:
-        def files(items):
-            for x in [items] if isinstance(items, str) else items:
-                if isinstance(x, str): yield x
-                else: yield from [x[k] for k in ("href",) if k in x] + list(files(x.get("contents", [])))
-        rows, have = list(files(q["website"]["sidebar"]["contents"])), {f[len(NBS) + 1:] for f in SHOWN}
-        errs += [f"the sidebar of _quarto.yml lists {f}, which is not in {NBS}/" for f in sorted(set(rows) - have)]
-        errs += [f"{NBS}/{f} is not in the sidebar of _quarto.yml" for f in sorted(have - set(rows))]
-        errs += [f"the sidebar of _quarto.yml lists {f} twice" for f in sorted({f for f in rows if rows.count(f) > 1})]
-        errs += [f"the sidebar of _quarto.yml lists {b} after {a}: index, lessons and rooms by number, then the rest" for a, b in zip(rows, rows[1:]) if place(b) < place(a)]
-        if (css := q["format"]["html"].get("css")) and f"{NBS}/{css}" not in FILES: errs.append(f"_quarto.yml names {css}, which is not in {NBS}/")
-    page = lambda f: str(PurePosixPath(f).with_name(re.sub(r"^\d+[a-zA-Z0-9]*_", "", PurePosixPath(f).stem.lower())))  # nbdev takes the number off
-    errs += [f"{a} and {b} would be one page of the site, {page(a)[len(NBS) + 1:]}.html: rename one" for i, a in enumerate(SHOWN) for b in SHOWN[i + 1:] if page(a) == page(b)]
+        errs += in_sidebar(q["website"]["sidebar"]["contents"])
+        css = q["format"]["html"].get("css")
+        if css and f"{NBS}/{css}" not in FILES: errs.append(f"_quarto.yml names {css}, which is not in {NBS}/")
+    errs += [f"{a} and {b} would be one page of the site, {page}.html: rename one" for a, b, page in shared(SHOWN, page_of)]
+    errs += [f"{a} and {b} have the same title, {title!r}" for a, b, title in shared(SOUND, title_of)]
     link = ROOT / NBS / "_quarto.yml"
-    if not link.is_symlink() or os.readlink(link) != "../_quarto.yml": errs.append(f"{NBS}/_quarto.yml must be a link to ../_quarto.yml (ln -s)")
+    if not link.is_symlink() or os.readlink(link) != "../_quarto.yml":
+        errs.append(f"{NBS}/_quarto.yml must be a link to ../_quarto.yml (ln -s)")
     return errs
 
 def prose(f):

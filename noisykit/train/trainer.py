@@ -50,7 +50,7 @@ class Trainer:
     precision:str='float32' # 'bfloat16' for autocast
     engine:str='jvp' # of the meta-gradient
     meta_level:str='all' # what moves in a look-ahead step: all layers, or the 'last'
-    batch_norm:str='local' # 'synced' or 'frozen': see 02b_batchnorm
+    batch_norm:str='local' # 'synced' or 'frozen': see train/batchnorm
     probe_batch:int|None=None # samples of the probe that a step sees, at most; None: batch_size
     keep_probs:bool|int=False # class probabilities of each sample go into the record: all, or the so many largest
     dynamics:str='training' # what an epoch's record holds of each sample: what the training pass said, or an 'evaluation' of the network after the epoch, on augmented images
