@@ -283,7 +283,7 @@ WHERE = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir') # setti
 
 # %% ../nbs/ground/record.ipynb #def-write-labels-run-run-dat
 def write_labels(run:Run,
-                 data # `noisykit.datasets.Data`
+                 data # `noisykit.data.split.Data`
                 ):
     "labels.csv from a `Data`: every image of the training set, and what became of it; ValueError if the run was made from other data"
     n = len(data.source.labels)

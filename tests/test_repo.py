@@ -248,7 +248,9 @@ def add(path, source, kind="markdown", **cell):
 @pytest.mark.parametrize("source, word", [
     ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
     ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](../train/metagrad.ipynb#no-such)", "no heading of nbs/train/metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
-    ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv")])
+    ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv"),
+    ("see `noisykit.data.gone`", "noisykit.data.gone"), ("see `noisykit.run.gone`", "noisykit.run.gone"), ("as in 08_run", "08_run"),
+    ("```python\nfrom noisykit.data.noise import gone\n```", "noisykit.data.noise.gone"), ("see [06b](../methods/l2r.ipynb)", "the number 6")])
 def test_link_leads_nowhere(tree, source, word):
     add(tree / "nbs/data/noise.ipynb", source)
     refused(tree, "links", "nbs/data/noise.ipynb", word)
