@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from .processes import total, world
+from .processes import all_sum, world
 
 # %% ../nbs/ground/record.ipynb #def-write-whole-path-the-fil
 def write_whole(path, # the file's final place
@@ -87,7 +87,7 @@ class Memory:
         "The values with every process's changes; all processes call it together"
         if world() > 1 and self.changed:
             rows = lambda mask: mask.view((-1,) + (1,)*(self.values.dim() - 1))
-            new, seen = total([torch.where(rows(self.mine), self.values, 0.), self.mine.float()])
+            new, seen = all_sum([torch.where(rows(self.mine), self.values, 0.), self.mine.float()])
             self.values = torch.where(rows(seen > 0), new, self.values)
             self.mine.zero_(); self.changed = False
         return self.values
