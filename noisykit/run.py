@@ -18,13 +18,13 @@ from torch import nn
 from .assemble import load, with_pseudo_run
 from .config import Config
 from .data.images import torch_stream
-from .data.split import Data
+from .data.split import Data, describe, label_table
 from .errors import Refused, shown_as_sentence
 from .networks import create_network
 from .numerics import numerics
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .project import environment
-from .record import Run, check_run, locked, open_run, write_labels
+from .record import Run, check_run_folder, locked, claim_run_folder, write_labels
 from .resolve import resolve
 from .train.batchnorm import train_mode
 from .train.metagrad import net_at
@@ -38,7 +38,7 @@ def run_method(*, quiet:bool=False, **settings)->Run:
         with shown_as_sentence(ValueError, OSError):
             c, presets = resolve(**settings)
             launched, c = c.nproc > world(), here(c) # by this call: then the data are only looked at here
-            from_first(lambda: check_run(c.run_dir, asdict(c), c.resume))
+            from_first(lambda: check_run_folder(c.run_dir, asdict(c), c.resume))
             if c.noise == 'dependent': # all the rest is checked before its network is trained
                 clean = replace(c, noise='none', noise_options=None, device='cpu')
                 _start(clean, load(clean))
@@ -46,10 +46,10 @@ def run_method(*, quiet:bool=False, **settings)->Run:
             net, asked = _start(replace(c, device='cpu') if launched else c, data), asdict(c)
             c = with_pseudo_run(c, data, quiet)
             def claim():
-                check_run(c.run_dir, asked, c.resume)
+                check_run_folder(c.run_dir, asked, c.resume)
                 held.enter_context(locked(c.run_dir))
-                run = open_run(c.run_dir, asked, presets, environment(c.device), c.resume)
-                write_labels(run, data)
+                run = claim_run_folder(c.run_dir, asked, presets, environment(c.device), c.resume)
+                write_labels(run, label_table(data), describe(data))
                 if run.config['nproc'] != c.nproc and c.batch_norm == 'local':
                     print(f"this run was begun with nproc {run.config['nproc']}: batch norm sees batches of another size now", flush=True)
                 return run

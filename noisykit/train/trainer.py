@@ -25,7 +25,7 @@ from ..config import Config
 from ..data.images import torch_stream
 from ..data.split import Data
 from ..processes import BAR, CLOCK, Signals, Stopped, from_first, shard, rank, all_sum, world
-from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples, write_whole
+from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples, write_atomically
 from .batchnorm import set_batch_norm, train_mode
 from .evaluate import evaluate, predict
 from .metagrad import MetaGrad, meta_grad
@@ -231,7 +231,7 @@ class Trainer:
             file = io.BytesIO() # torch's own writer hides what the disk answered
             torch.save(state, file); beside.write_bytes(file.getbuffer())
             if path.is_file(): path.replace(path.with_name('checkpoint-previous.pt'))
-        write_whole(path, write)
+        write_atomically(path, write)
 
     def resume(self):
         "Load the newest checkpoint that can be read and whose epochs are all in the record"
@@ -244,7 +244,7 @@ class Trainer:
         if not self.quiet: print(f"resuming after epoch {self.done} of {self.config.epochs}" + (f", step {len(self.middle['losses'])} of the next" if self.middle else ''), flush=True)
 
     def newest(self)->dict|None:
-        whole, damaged = self.run.whole()
+        whole, damaged = self.run.first_gap()
         paths = [self.run.folder/n for n in ('checkpoint.pt', 'checkpoint-previous.pt') if (self.run.folder/n).is_file()]
         too_new = 0
         for path in paths:
