@@ -192,6 +192,22 @@ def strings(tree):
     texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     return [n.value for n in texts if id(n) not in described]
 
+def wrong_drawing():
+    "What CONTRIBUTING.md says of the house and is not so: a folder's notebooks, the floors"
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8") if "CONTRIBUTING.md" in FILES else ""
+    drawn = dict(re.findall(r"^  (\w+)/ +(.+)$", said, re.M))
+    folders = {}
+    for path in map(PurePosixPath, NOTEBOOKS):
+        folders.setdefault(str(path.parent.relative_to(NBS)), set()).add(path.stem)
+    for folder, names in sorted(folders.items()):
+        words = drawn.get(folder, "")
+        if folder == "." or words[:1] == "(" or " " in words.replace("  ", ""): continue # in words, no list
+        if set(words.split()) != names:
+            yield f"CONTRIBUTING.md draws {folder}/ with {words}; it has {'  '.join(sorted(names))}"
+    rows = re.findall(r"^\| \d+ \| (.+?) \|", said, re.M)
+    if [re.findall(r"`([^`]+)`", row) for row in rows[::-1]] != FLOORS:
+        yield f"the table of floors in CONTRIBUTING.md is not FLOORS of {SELF}, the lowest last"
+
 def check_house():
     "imports point to lower floors, in no circle, to public names; one module knows the checkpoint's name"
     rooms, errs, arrows, owners = modules(), [], {}, []
@@ -212,7 +228,7 @@ def check_house():
     errs += [f"a circle of imports: {' -> '.join(c)}" for c in circles(arrows)]
     if len(owners) > 1:
         errs.append(f"checkpoint.pt is named in {', '.join(owners)}: one of them owns it, and the others ask that one")
-    return errs
+    return errs + list(wrong_drawing())
 
 def lines_of(f):
     "(where, line) of a text file; of a notebook its sources and text outputs, without the pictures"
