@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from .processes import total, world
+from .processes import all_sum, world
 
 # %% ../nbs/ground/record.ipynb #read-text
 def _read_settings(folder:Path)->dict: # 'config' and 'presets'
@@ -234,7 +234,7 @@ class Memory:
         "The values with the changes of all processes, which call it together"
         if world() > 1 and self.changed:
             mine = self._as_rows(self.mine)
-            new, setters = total([torch.where(mine, self.values, 0.), self.mine.float()])
+            new, setters = all_sum([torch.where(mine, self.values, 0.), self.mine.float()])
             self.set(torch.where(self._as_rows(setters > 0), new, self.values))
         return self.values
 
