@@ -4,13 +4,13 @@ import json, re, subprocess, sys
 from conftest import ENV
 from test_repo import pristine, tree  # noqa: F401
 
-def staged(tree, *flags):
+def staged(root, *flags):
     "nbdev's pages, with a process that imports the modules: path -> text"
-    env = {k: v for k, v in ENV.items() if k != "IN_TEST"} | {"PYTHONPATH": str(tree)}
+    env = {k: v for k, v in ENV.items() if k != "IN_TEST"} | {"PYTHONPATH": str(root)}
     code = "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"
-    done = subprocess.run([sys.executable, *flags, "-c", code], cwd=tree, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *flags, "-c", code], cwd=root, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "UserWarning" not in done.stderr, done.stderr[-2000:]
-    return {p.relative_to(tree/"_proc"): p.read_text() for p in (tree/"_proc").rglob("*.ipynb")}
+    return {p.relative_to(root/"_proc"): p.read_text() for p in (root/"_proc").rglob("*.ipynb")}
 
 def links_in_code(text):
     "Links in the fenced code of a page's outputs, where they are shown as they are written"
