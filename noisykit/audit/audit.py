@@ -33,7 +33,7 @@ from ..detection.detectors import aum, common_labels, out_of_fold
 from ..data.images import opened
 from ..networks import RESNETS, read_weights
 from ..data.noise import stream
-from ..record import write_whole
+from ..record import write_atomically
 from ..errors import shown_as_sentence
 from ..resolve import resolve
 from ..run import run_method
@@ -177,7 +177,7 @@ def train_folds(table:pd.DataFrame, # path and label of the images to train on
     "One run a fold, in `run_dir`/folds; says how long the rest will take"
     run_dir, runs, took = Path(run_dir), [], []
     (run_dir/'folds').mkdir(parents=True, exist_ok=True)
-    write_whole(run_dir/'images.csv', lambda p: table.to_csv(p, index=False))
+    write_atomically(run_dir/'images.csv', lambda p: table.to_csv(p, index=False))
     data = dict(dataset='imagelist', data_dir=str(run_dir/'images.csv'), data_options=dict(image_size=settings['image_size'], hold_out=False, in_memory=len(table)*3*settings['image_size']**2 < 4e9), noise='none', probe_size=0)
     for k in range(folds):
         started = time.perf_counter()
@@ -336,7 +336,7 @@ def audit(data_dir:str, run_dir:str|None=None, model:str|None=None, weights:str|
     suspects = suspects[['rank', 'path', 'label', 'suggested', 'score', 'given_prob', 'suggested_prob', 'doubted', 'problems']]
     about = summed_up(runs, suspects, seed) | dict(name=Path(data_dir).resolve().name, data_dir=str(Path(data_dir).resolve()), images=len(images), what=_what(images, settings, folds, broken), method=_method(folds))
     for name, write in (('suspects.csv', lambda p: suspects.round(5).to_csv(p, index=False)), ('problems.csv', lambda p: problems.to_csv(p, index=False)), ('audit.json', lambda p: p.write_text(json.dumps(about, indent=1))),
-                        ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_whole(run_dir/name, write)
+                        ('audit.html', lambda p: p.write_text(page(about, suspects, problems, dict(zip(images.name, images.path)), top), encoding='utf8'))): write_atomically(run_dir/name, write)
     print(f"{about['suspects']} labels are doubted; see {run_dir/'audit.html'}, and decide in JupyterLab: explore_suspects({str(run_dir.absolute())!r})")
     return suspects
 
