@@ -27,7 +27,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from ..errors import check_type
-from ..data.folders import read_images
+from ..data.formats import read_image_list
 from ..project import home
 from ..detection.detectors import aum, common_labels, out_of_fold
 from ..data.images import opened
@@ -43,7 +43,7 @@ from ..processes import BAR
 def list_images(data_dir)->pd.DataFrame: # path (of the file), name (as the user knows it), label
     "The images of a folder (one sub-folder a class) or a csv (columns path and label), sorted; one sentence if there are none of two classes"
     root = Path(data_dir)
-    if root.is_file(): paths, labels, root = *read_images(root), root.parent
+    if root.is_file(): paths, labels, root = *read_image_list(root), root.parent
     elif not root.is_dir(): raise FileNotFoundError(f"data_dir {data_dir} does not exist; it must be a folder with one sub-folder a class, or a csv with the columns path and label")
     else:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith('.'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Samples', 'Probe', 'Data', 'split', 'read_probe', 'read_score_table', 'read_scores', 'without_suspects',
-           'with_threshold']
+           'with_threshold', 'label_table', 'describe']
 
 # %% ../../nbs/data/split.ipynb #imports
 import csv
@@ -273,3 +273,18 @@ def with_threshold(data:Data, which:int, # 0 or 1, two sets that exclude each ot
     matrix[:classes, :classes], matrix[:classes, classes], matrix[classes, classes] = noise.matrix*(1 - 1/classes), 1/classes, 1
     source = replace(data.source, classes=[*data.source.classes, 'threshold'])
     return replace(data, source=source, noise=replace(noise, given=given, matrix=matrix))
+
+# %% ../../nbs/data/split.ipynb #label-table
+def label_table(data:Data)->pd.DataFrame: # index, split, true, given, flipped; file, where images are files
+    "Every image of the training set in its order; true and given are -1 where an image has no part in the run"
+    size = len(data.source.labels)
+    split, given, true = np.full(size, 'train', object), np.full(size, -1), np.full(size, -1)
+    for name, part in data.parts.items():
+        split[part.index], given[part.index], true[part.index] = name, part.given, part.true
+    table = pd.DataFrame(dict(index=np.arange(size), split=split, true=true, given=given, flipped=given != true))
+    return table.assign(file=data.source.files) if data.source.files else table
+
+def describe(data:Data)->dict: # classes, matrix, skipped; clean, where the probe is beside the training set
+    "What the labels are about, as json takes it"
+    about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped)
+    return about | dict(clean=data.probe.index.tolist()) if data.probe.beside and len(data.probe) else about
