@@ -72,7 +72,7 @@ def for_dependent_noise(c:Config)->dict:
 def finished_run(folder)->Run:
     "The run in `folder`; ValueError unless it is finished"
     run = Run(folder)
-    if not run.finished: raise ValueError(f"run {folder} is not finished: {run.whole()[0]} of {run.config['epochs']} epochs")
+    if not run.finished: raise ValueError(f"run {folder} is not finished: {run.first_gap()[0]} of {run.config['epochs']} epochs")
     return run
 
 def with_pseudo_run(c:Config, data:Data, quiet:bool=True)->Config:

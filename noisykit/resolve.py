@@ -22,7 +22,7 @@ from .project import home
 from .study import check_study, fill
 from .train.batchnorm import KINDS
 from .train.metagrad import ENGINES, LEVELS
-from .train.method import create_options, expanded, known_methods
+from .train.method import expanded, parse_method, known_methods
 from .train.optim import create_optimizer, create_schedule, restarts
 
 # %% ../nbs/run/resolve.ipynb #presets-resolve
@@ -45,8 +45,8 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
     if c['device'] is None: c['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
     _check_names(c)
     _check_meaning(c, given)
-    if c['dynamics'] is None: c['dynamics'] = create_options(c['method'], None)[0][0].measured
-    c['options'] = {k: v for _, options in create_options(c['method'], c['options']) for k, v in asdict(options).items()} or None # defaults too: a run says what it was made with
+    if c['dynamics'] is None: c['dynamics'] = parse_method(c['method']).method.dynamics
+    c['options'] = parse_method(c['method'], c['options']).options or None # defaults too: a run says what it was made with
     if c['run_dir'] is None: c['run_dir'] = str(home()/'runs'/run_name(c))
     return Config(**c), presets
 
@@ -65,10 +65,10 @@ def _check_names(c):
         if 'dataset' not in (c['noise_options'] or {}): raise ValueError("noise 'openset' takes images from another data set: set noise_options, {dataset: its name}")
         check_name('dataset', c['noise_options']['dataset'], DATASETS)
         if (c['noise_options']['dataset'], c['noise_options'].get('data_dir')) == (c['dataset'], c['data_dir']): raise ValueError(f"noise 'openset' takes images from another data set; got {c['dataset']!r}, the same one")
-    for cls, options in create_options(c['method'], c['options']):
-        cls.check(options, c['epochs'])
-        if cls.needs_probe and not (c['probe_size'] or c['probe_file']):
-            raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
+    composition = parse_method(c['method'], c['options'])
+    composition.check_options(c['epochs'])
+    if composition.method.needs_probe and not (c['probe_size'] or c['probe_file']):
+        raise ValueError(f"method {c['method']!r} needs a probe: set probe_size to the number of clean samples")
     with torch.device('meta'):
         net = create_network(c['model'], 10)
         opt = create_optimizer(net.parameters(), c['optimizer'], c['lr'], c['momentum'], c['nesterov'], c['weight_decay'])
@@ -92,9 +92,9 @@ def _check_meaning(c, given):
     "Settings that would be ignored beside the others"
     check_study(c, given)
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
-    if given.get('meta_level') == 'last' and not create_options(c['method'], None)[0][0].looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
-    if c['dynamics'] == 'training' != create_options(c['method'], None)[0][0].measured: raise ValueError(f"method {c['method']!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
-    if restarts(c['schedule']) and create_options(c['method'], None)[0][0].measured == 'evaluation': raise ValueError(f"method {c['method']!r} has epochs of different lengths, and no use for a schedule that restarts: take constant, cosine or milestones")
+    if given.get('meta_level') == 'last' and not parse_method(c['method']).method.looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
+    if c['dynamics'] == 'training' != parse_method(c['method']).method.dynamics: raise ValueError(f"method {c['method']!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
+    if restarts(c['schedule']) and parse_method(c['method']).method.dynamics == 'evaluation': raise ValueError(f"method {c['method']!r} has epochs of different lengths, and no use for a schedule that restarts: take constant, cosine or milestones")
     if c['threshold'] is not None and 'pseudo_run' in (c['options'] or {}): raise ValueError(f"threshold gives samples a class that the network of method {c['method']!r} does not know: use it with another method")
     if c['val_fold'] and not c['val_share']: raise ValueError("val_fold says which validation split is kept, and there is none: set val_share to 1 over the number of folds")
     if (c['scores_file'] is None) != (c['remove_ratio'] is None): raise ValueError("scores_file and remove_ratio go together: the scores say which samples are taken out, the ratio how many")

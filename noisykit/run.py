@@ -18,18 +18,17 @@ from torch import nn
 from .assemble import load, with_pseudo_run
 from .config import Config
 from .data.images import torch_stream
-from .data.split import Data
+from .data.split import Data, describe, label_table
 from .errors import Refused, shown_as_sentence
 from .networks import create_network
 from .numerics import numerics
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .project import environment
-from .record import Run, check_run, locked, open_run, write_labels
+from .record import Run, check_run_folder, locked, claim_run_folder, write_labels
 from .resolve import resolve
 from .train.batchnorm import train_mode
-from .train.metagrad import at
-from .train.method import create_options
-from .train.optim import create_optimizer
+from .train.metagrad import net_at
+from .train.method import parse_method
 from .train.trainer import Trainer
 
 # %% ../nbs/run/run.ipynb #def-run-method-quiet-bool-fa
@@ -39,7 +38,7 @@ def run_method(*, quiet:bool=False, **settings)->Run:
         with shown_as_sentence(ValueError, OSError):
             c, presets = resolve(**settings)
             launched, c = c.nproc > world(), here(c) # by this call: then the data are only looked at here
-            from_first(lambda: check_run(c.run_dir, asdict(c), c.resume))
+            from_first(lambda: check_run_folder(c.run_dir, asdict(c), c.resume))
             if c.noise == 'dependent': # all the rest is checked before its network is trained
                 clean = replace(c, noise='none', noise_options=None, device='cpu')
                 _start(clean, load(clean))
@@ -47,10 +46,10 @@ def run_method(*, quiet:bool=False, **settings)->Run:
             net, asked = _start(replace(c, device='cpu') if launched else c, data), asdict(c)
             c = with_pseudo_run(c, data, quiet)
             def claim():
-                check_run(c.run_dir, asked, c.resume)
+                check_run_folder(c.run_dir, asked, c.resume)
                 held.enter_context(locked(c.run_dir))
-                run = open_run(c.run_dir, asked, presets, environment(c.device), c.resume)
-                write_labels(run, data)
+                run = claim_run_folder(c.run_dir, asked, presets, environment(c.device), c.resume)
+                write_labels(run, label_table(data), describe(data))
                 if run.config['nproc'] != c.nproc and c.batch_norm == 'local':
                     print(f"this run was begun with nproc {run.config['nproc']}: batch norm sees batches of another size now", flush=True)
                 return run
@@ -64,9 +63,7 @@ def run_method(*, quiet:bool=False, **settings)->Run:
 def train(c:Config, data:Data, net:nn.Module, run:Run, quiet:bool):
     "What every process does"
     with numerics(c.precision), shown_as_sentence(FloatingPointError, OSError):
-        opt = create_optimizer(net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay)
-        Trainer(run, data, net, opt, c.method, c.options, c.epochs, c.batch_size, c.schedule, c.grad_clip, c.seed,
-                c.device, c.precision, c.engine, c.meta_level, c.batch_norm, c.probe_batch, c.keep_probs, c.dynamics, quiet).fit()
+        Trainer(c, run, data, net, quiet).fit()
 
 def _one_of_many(c, quiet):
     "A launched process: its launcher has checked the settings and claimed the run folder"
@@ -86,9 +83,9 @@ def here(c:Config)->Config:
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
     sizes, probe = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, min(len(data.probe_labels), c.probe_batch or c.batch_size) # the smallest there will be
-    parts = create_options(c.method, c.options)
-    for cls, options in parts: cls.fits(options, data)
-    sizes |= parts[0][0].batches(parts[0][1], probe)
+    composition = parse_method(c.method, c.options)
+    composition.check_data(data)
+    sizes |= composition.shared_batches(probe)
     for what, n in sizes.items():
         if n < c.nproc: raise ValueError(f"nproc {c.nproc} leaves processes without samples: {what} has {n}")
     n = min(sizes.values())//(1 if c.batch_norm == 'synced' else c.nproc)
@@ -97,7 +94,7 @@ def _start(c, data):
         torch.manual_seed(torch_stream(c.seed, 'start').initial_seed())
         net = create_network(c.model, len(data.source.classes), data.source.train.shape[0], None if c.weights == 'random' else c.weights).to(c.device)
         try:
-            with torch.no_grad(): train_mode(net, c.batch_norm); at(net, {})(x)
+            with torch.no_grad(): train_mode(net, c.batch_norm); net_at(net, {})(x)
         except (ValueError, RuntimeError) as e:
             raise ValueError(f"model {c.model!r} cannot train on {n} samples of shape {data.source.train.shape}: {' '.join(str(e).split())[:150]}") from None
     return net

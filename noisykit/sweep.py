@@ -21,7 +21,7 @@ import torch
 
 from .errors import check_name
 from .project import home
-from .record import Run, check_run, tidy
+from .record import Run, check_run_folder, tabulate_runs
 from .resolve import resolve, run_name
 
 # %% ../nbs/run/sweep.ipynb #def-expand-base-dict-setting
@@ -65,7 +65,7 @@ class Sweep:
             if name in self.trials: raise ValueError(f"two trials are called {name}: they differ in nothing that is in {', '.join(self.varied)}")
             settings = settings | dict(run_dir=str(self.folder/name))
             c, _ = resolve(**settings)
-            check_run(c.run_dir, asdict(c))
+            check_run_folder(c.run_dir, asdict(c))
             self.trials[name] = settings
         if not self.trials: raise ValueError('a sweep needs at least one trial')
 
@@ -89,9 +89,9 @@ class Sweep:
         return Run(folder).metrics.iloc[-1].to_dict()
 
     def table(self)->pd.DataFrame: # one row a finished trial
-        "`record.tidy` of the finished trials: name and varied settings first"
+        "`record.tabulate_runs` of the finished trials: name and varied settings first"
         names = [n for n in self.trials if self.finished(n)]
-        rows = tidy([self.folder/n for n in names])
+        rows = tabulate_runs([self.folder/n for n in names])
         for k in reversed(self.varied):
             values = [lookup(Run(self.folder/n).config, k) if (v := lookup(self.trials[n], k)) is None else v for n in names]
             rows = rows.drop(columns=k, errors='ignore')

@@ -7,10 +7,10 @@ from PIL import Image
 import layouts
 from layouts import DIGITS, SYNSETS
 from noisykit.data.source import load_dataset
-from noisykit.data.split import read_probe, split
+from noisykit.data.split import describe, label_table, read_probe, split
 from noisykit.data.images import FolderImages, TensorImages
 from noisykit.data.noise import make_noise
-from noisykit.record import open_run, write_labels
+from noisykit.record import claim_run_folder, write_labels
 
 @pytest.fixture
 def web(tmp_path): return layouts.webvision(tmp_path)
@@ -66,10 +66,11 @@ def test_clean_probe(web):
 def test_record_of_a_clean_probe(web):
     s = load_dataset("webvision", web, image_size=16, workers=0, num_classes=5, clean_dir=str(web/"imagenet_val"))
     data = split(s, make_noise(s.labels, 5), probe_size=10, val_share=.2)
-    run = open_run(web/"run", {}, {}, {})
-    write_labels(run, data)
-    write_labels(run, data) # the same again
-    with pytest.raises(ValueError, match="made from other data"): write_labels(run, split(s, make_noise(s.labels, 5), val_share=.2, probe=data.clean_index[::-1][:9]))
+    run = claim_run_folder(web/"run", {}, {}, {})
+    write_labels(run, label_table(data), describe(data))
+    write_labels(run, label_table(data), describe(data)) # the same again
+    other = split(s, make_noise(s.labels, 5), val_share=.2, probe=data.clean_index[::-1][:9])
+    with pytest.raises(ValueError, match="made from other data"): write_labels(run, label_table(other), describe(other))
     assert run.data["clean"] == data.clean_index.tolist() and len(set(run.data["clean"])) == 10
     assert run.all_labels.split.value_counts().to_dict() == dict(train=24, valid=6) and (run.all_labels.given == s.labels).all()
 

@@ -34,7 +34,7 @@ def test_a_seed_gives_the_labels_that_it_always_gave(name, crc):
     assert zlib.crc32(np.stack([n.given, n.true]).astype("<i8").tobytes()) == crc
 
 def test_own_laws(monkeypatch):
-    monkeypatch.setattr("noisykit.noise.LAWS", dict(LAWS))
+    monkeypatch.setattr("noisykit.data.noise.LAWS", dict(LAWS))
     @law
     def to_zero(num_classes, rate, sure=False): return (1 - rate)*np.eye(num_classes) + rate*np.eye(num_classes)[[0]*num_classes]
     @sample_law

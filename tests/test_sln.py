@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from conftest import SMALL
+from noisykit.config import Config
 from noisykit.data.source import DATASETS, load_dataset
 from noisykit.methods.sln import SLN
 from noisykit.data.noise import NoisyLabels, make_noise, save_noise
@@ -68,7 +69,7 @@ def test_correction(whole):
     assert (prob >= 0.5 - 1e-6).all() and (prob <= 1 + 1e-6).all() and 0.1 < (target != given).mean() < 0.9
 
 def test_corrected_labels_get_no_noise():
-    class Trainer: seed, steps = 0, 0
+    class Trainer: config, steps = Config(seed=0), 0
     sln, y = SLN(Trainer, SLN.Options(1.0)), torch.tensor([0, 2])
     noisy = sln.noisy(Batch(None, None, y, 1, 2), 3)
     assert not torch.equal(noisy, torch.eye(3)[y]) and torch.equal(sln.noisy(Batch(None, None, noisy, 1, 2, corrected=True), 3), noisy)

@@ -18,7 +18,7 @@ def words(*yaml, out, **params):
 def sweep(*yaml, out, **params):
     return subprocess.run(words(*yaml, out=out, **params), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
 
-def finished(folder): return {p.parent.name for p in folder.glob("*/metrics.csv") if Run(p.parent).whole()[0] == Run(p.parent).config["epochs"]}
+def finished(folder): return {p.parent.name for p in folder.glob("*/metrics.csv") if Run(p.parent).first_gap()[0] == Run(p.parent).config["epochs"]}
 
 def said(notebook): return "".join("".join(o.get("text", "")) for c in json.loads(notebook.read_text())["cells"] for o in c.get("outputs", []))
 

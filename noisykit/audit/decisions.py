@@ -16,14 +16,14 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from .audit import list_images
+from .look import list_images
 from ..errors import check_name
 from ..data.split import scores_of
 from .relabel import write_labels_csv
 from ..detection.detectors import detect, suggest
 from ..data.images import decode
 from ..data.formats import read_csv
-from ..record import Run, write_whole
+from ..record import Run, write_atomically
 from ..assemble import load
 from ..pictures import run_pictures
 from ..resolve import resolve
@@ -113,7 +113,7 @@ def decide(s:Suspects, index, # of one image, or a list
     return rows.reset_index(drop=True) if before is None or not len(before) else pd.concat([before, rows]).sort_values('index', ignore_index=True)
 
 # %% ../../nbs/audit/decisions.ipynb #def-read-decisions
-def write_decisions(d:pd.DataFrame, path:str|Path): write_whole(path, lambda p: d.to_csv(p, index=False))
+def write_decisions(d:pd.DataFrame, path:str|Path): write_atomically(path, lambda p: d.to_csv(p, index=False))
 
 def read_decisions(path:str|Path, s:Suspects)->pd.DataFrame: # as of `decide`; no rows if there is no such file
     "ValueError for decisions about something else, or that mean nothing"
@@ -153,7 +153,7 @@ def use_decisions(source, # of `Suspects`
         label[d['index']] = d.label
         if label[s.table['index']].replace('', None).nunique() < 2: raise ValueError(f"decisions {decisions} leave fewer than two classes")
         table = s.images.assign(label=label).loc[np.sort(s.table['index'])].query("label != ''")
-        write_whole(out/'images.csv', lambda p: table[['path', 'label']].to_csv(p, index=False))
+        write_atomically(out/'images.csv', lambda p: table[['path', 'label']].to_csv(p, index=False))
         c = Run(next(iter(sorted(s.folder.glob('folds/*/')))).absolute()).config # as the audit's own networks
         return dict(dataset='imagelist', data_dir=str(out/'images.csv'), data_options=dict(image_size=c['data_options']['image_size'])) | {k: c[k] for k in ('model', 'epochs', 'batch_size', 'lr')}
     table = decided_labels(s, d)
@@ -161,6 +161,6 @@ def use_decisions(source, # of `Suspects`
     c = s.run.config
     settings = {k: c[k] for k in ('dataset', 'data_dir', 'data_options', 'probe_file', 'probe_size', 'val_share', 'val_fold', 'seed') if c.get(k) or k in ('probe_size', 'seed') and not c.get('probe_file')} | dict(noise_file=str(out/'labels.csv'))
     if not table.removed.any(): return settings
-    write_whole(out/'removed.csv', lambda p: table.assign(score=table.removed.astype(int))[['index', 'score']].to_csv(p, index=False))
+    write_atomically(out/'removed.csv', lambda p: table.assign(score=table.removed.astype(int))[['index', 'score']].to_csv(p, index=False))
     learned = load(resolve(method='ce', **settings)[0], 'cpu', check='none').index # the split of such a run
     return settings | dict(scores_file=str(out/'removed.csv'), remove_ratio=float(table.removed.to_numpy()[learned].mean()))

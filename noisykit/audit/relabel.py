@@ -18,7 +18,7 @@ from ..data.source import load_dataset
 from ..data.split import scores_of
 from ..evaluation import check_same_data
 from ..train.checkpoint import read_checkpoint, saved_networks
-from ..record import Run, write_whole
+from ..record import Run, write_atomically
 from ..assemble import finished_run
 from ..numerics import numerics
 from ..resolve import check_device
@@ -88,8 +88,8 @@ def write_labels_csv(table:pd.DataFrame, path, # of `relabel`
                      judged:bool=False # the repaired labels are the true ones, as far as anybody knows
                     ):
     "A noise file with the repaired labels"
-    write_whole(path, lambda p: table.assign(label=table.true, label_noisy=table.label, label_true=table.label)[['index', 'label', 'label_noisy', *['label_true']*judged, 'given', 'relabelled', *(['file'] if 'file' in table else [])]].to_csv(p, index=False))
+    write_atomically(path, lambda p: table.assign(label=table.true, label_noisy=table.label, label_true=table.label)[['index', 'label', 'label_noisy', *['label_true']*judged, 'given', 'relabelled', *(['file'] if 'file' in table else [])]].to_csv(p, index=False))
 
 def write_labels_json(table:pd.DataFrame, path): # of `relabel`
     "The repaired labels as one list"
-    write_whole(path, lambda p: p.write_text(json.dumps(table.label.tolist())))
+    write_atomically(path, lambda p: p.write_text(json.dumps(table.label.tolist())))

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..errors import check_name, check_type
 from ..data.noise import stream
-from ..record import Run, write_whole
+from ..record import Run, write_atomically
 
 # %% ../../nbs/detection/detectors.ipynb #detectors
 DETECTORS = {} # name -> function
@@ -156,7 +156,7 @@ def _table(runs, f, labels, options):
 def write_scores(run:Run, name:str, table:pd.DataFrame)->Path:
     "scores/<name>.csv in a run folder"
     path = run.folder/'scores'/f'{name}.csv'
-    write_whole(path, lambda p: table.to_csv(p, index=False))
+    write_atomically(path, lambda p: table.to_csv(p, index=False))
     return path
 
 # %% ../../nbs/detection/detectors.ipynb #controls

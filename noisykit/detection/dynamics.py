@@ -20,7 +20,7 @@ import yaml
 
 from ..project import version
 from ..data.noise import transitions
-from ..record import Run, summary, write_samples, write_whole
+from ..record import Run, summary, write_samples, write_atomically
 
 # %% ../../nbs/detection/dynamics.ipynb #def-channels
 def channels(run:Run)->tuple: # float16 [N, T, K] probabilities, int16 [N, K] their classes
@@ -58,13 +58,13 @@ def export_dynamics(run, # or its folder
     column = lambda name: m[name] if name in m else np.nan
     log = pd.DataFrame(dict(epoch=m.epoch.map('{:03}'.format), train_error=1 - column('train_accuracy'), train_loss=column('train_loss'),
                             valid_error=1 - column(f'{split}_accuracy'), valid_top5_error=np.nan, valid_loss=column(f'{split}_loss')))
-    write_whole(folder/FILES[0], lambda p: np.savez_compressed(p, td=td, labels=labels))
-    write_whole(folder/FILES[1], lambda p: torch.save(meta, p))
-    write_whole(folder/FILES[2], lambda p: log.to_csv(p, index=False))
+    write_atomically(folder/FILES[0], lambda p: np.savez_compressed(p, td=td, labels=labels))
+    write_atomically(folder/FILES[1], lambda p: torch.save(meta, p))
+    write_atomically(folder/FILES[2], lambda p: log.to_csv(p, index=False))
     if run.readable(f'final_{split}'):
         value = lambda name: run.samples(name, f'final_{split}')
         results = pd.DataFrame(dict(index=held['index'].to_numpy() if len(held) else np.arange(len(value('label'))), Loss=value('loss'), Prediction=value('prediction'), Confidence=value('max_prob'), Label=value('label')))
-        write_whole(folder/f'results_{split}.csv', lambda p: results.to_csv(p, index=False))
+        write_atomically(folder/f'results_{split}.csv', lambda p: results.to_csv(p, index=False))
     return folder
 
 # %% ../../nbs/detection/dynamics.ipynb #def-import-dynamics

@@ -22,7 +22,7 @@ from ..project import version
 from .detectors import detector, dynamics, is_threshold, over_runs
 from ..data.images import torch_stream
 from ..data.noise import stream
-from ..record import Run, write_whole
+from ..record import Run, write_atomically
 
 # %% ../../nbs/detection/lstm.ipynb #class-lstm
 class LSTM(nn.Module):
@@ -71,7 +71,7 @@ class Detector:
 
     def save(self, path:str|Path):
         "By convention `<name>_lstm_detector.pth.tar`"
-        write_whole(path, lambda p: torch.save(self.state | dict(state_dict=self.net.state_dict(), about=self.about), p))
+        write_atomically(path, lambda p: torch.save(self.state | dict(state_dict=self.net.state_dict(), about=self.about), p))
 
 def load_detector(path:str|Path)->Detector:
     "FileNotFoundError, or ValueError for a file that holds no such network"

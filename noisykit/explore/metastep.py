@@ -23,7 +23,7 @@ from ..data.source import load_dataset
 from ..data.split import split
 from .widgets import Explorer, canvas, explorer
 from ..data.images import torch_stream
-from ..train.metagrad import ENGINES, LEVELS, at, check_scale, meta_grad, moved, updates, weigh
+from ..train.metagrad import ENGINES, LEVELS, net_at, check_scale, meta_grad, moved_parameters, updates, weigh
 from ..networks import create_network
 from ..data.noise import NoisyLabels, make_noise, stream
 from ..plots.runs import COLORS, mosaic, shortened
@@ -100,11 +100,11 @@ def meta_step(net:nn.Module, opt:torch.optim.Optimizer, # both stay as they are
     def look(engine): return -meta_grad(net, opt, inner, outer, [eps], g=0., engine=engine, level=level).grads[0]
     u = look(engine)
     w = weigh(u, weighting, scale)
-    names, params, _ = zip(*moved(net, opt))
+    names, params, _ = zip(*moved_parameters(net, opt))
     leaves = [p.detach().requires_grad_() for p in params]
-    loss = F.cross_entropy(at(net, dict(zip(names, leaves)))(x), given, reduction='none')
+    loss = F.cross_entropy(net_at(net, dict(zip(names, leaves)))(x), given, reduction='none')
     @torch.no_grad()
-    def after(U): return [float(outer(at(net, {k: p - s for k, p, s in zip(names, params, U)}), clean)) for clean in (probe, others)]
+    def after(U): return [float(outer(net_at(net, {k: p - s for k, p, s in zip(names, params, U)}), clean)) for clean in (probe, others)]
     def step(w): return after(updates(net, opt, torch.autograd.grad(loss @ w, leaves, retain_graph=True) if w.any() else 0.)[0])
     tried = {'weights 0': 0*w, 'equal weights': torch.full_like(w, 1/B), 'these weights': w, 'clean samples alone': clean/clean.sum().clamp(min=1)}
     losses = {'before the step': after([0.]*len(names))} | {k: step(v) for k, v in tried.items()}

@@ -20,7 +20,7 @@ from ..errors import check_name
 from .widgets import Explorer, canvas, explorer, place
 from ..data.noise import stream
 from ..plots.runs import COLORS, dissect, sample_dissect, sample_grid, shortened
-from ..record import Run, WHERE
+from ..record import Run, EXECUTION_SETTINGS
 from ..pictures import run_pictures
 
 # %% ../../nbs/explore/runs.ipynb #seen
@@ -30,7 +30,7 @@ class Seen(Run):
         super().__init__(run.folder if isinstance(run, Run) else run)
         self.kept = {}
         if not len(self.metrics): raise ValueError(f"run {self.folder} has no whole epoch yet")
-    metrics = cached_property(Run._metrics)
+    metrics = cached_property(lambda self: Run(self.folder).metrics)
 
     def samples(self, name:str, epoch:int|str=-1)->np.ndarray: # [N]; as of `Run`
         key = name, self.last if epoch == -1 else epoch
@@ -208,7 +208,7 @@ def explore_run(run)->Explorer: # a run folder, or a `Run`
     return explorer(draw, clicked, epoch=ipywidgets.SelectionSlider(options=run.epochs, value=run.last), value=run.values, of=list(OF), bin=(0, BINS - 1), page=0, log=False)
 
 # %% ../../nbs/explore/runs.ipynb #differences
-def _flat(config): return {k: v for k, v in config.items() if k not in (*WHERE, 'options')} | {f'options.{k}': v for k, v in (config.get('options') or {}).items()}
+def _flat(config): return {k: v for k, v in config.items() if k not in (*EXECUTION_SETTINGS, 'options')} | {f'options.{k}': v for k, v in (config.get('options') or {}).items()}
 
 def differences(runs)->list: # a label for each `Run`
     "The settings in which runs differ, in the order of the configuration; the folder's name where they differ in none"

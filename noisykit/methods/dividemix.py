@@ -23,7 +23,7 @@ from ..data.images import FolderImages, TensorImages, torch_stream
 from .semi import mixup, sharpen
 from ..networks import create_network
 from ..data.noise import stream
-from ..processes import from_first, total, world
+from ..processes import from_first, all_sum, world
 from ..train.evaluate import evaluation_mode
 from ..train.method import Batch, Method, Step, epoch_batches, method
 
@@ -79,7 +79,7 @@ def full(logits): return logits.to(torch.get_default_dtype()) # autocast's are t
 @method('dividemix')
 class DivideMix(Method):
     "Two networks that tell each other which labels to believe (Li et al., ICLR 2020)"
-    measured = 'evaluation' # an epoch's steps see some samples twice and others not at all
+    dynamics = 'evaluation' # an epoch's steps see some samples twice and others not at all
     @dataclass
     class Options:
         warm_up:int|None = None # epochs of plain training; None: a tenth of all (the paper's 30 of 300 on CIFAR-100)
@@ -100,48 +100,48 @@ class DivideMix(Method):
             if not 0 < self.p_threshold < 1: raise ValueError(f"dividemix option p_threshold is {self.p_threshold!r}; a number between 0 and 1")
 
     @classmethod
-    def check(cls, options, epochs):
+    def check_options(cls, options, epochs):
         if (options.warm_up or 0) >= epochs: raise ValueError(f"dividemix option warm_up is {options.warm_up}, but the run has {epochs} epoch{'s'*(epochs > 1)}: nothing would be divided")
 
     @classmethod
-    def fits(cls, options, data):
+    def check_data(cls, options, data):
         if not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("method 'dividemix' mixes and augments pictures; this data set has none")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
-        t, c = trainer, trainer.run.config
+        t, c = trainer, trainer.config
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_stream(t.seed, 'dividemix start').initial_seed())
-            second = create_network(c['model'], t.net.fc.out_features, t.images.shape[0], None if c['weights'] == 'random' else c['weights'])
-        train_mode(set_batch_norm(second.to(t.device, memory_format=torch.channels_last), t.batch_norm), t.batch_norm)
+            torch.manual_seed(torch_stream(t.config.seed, 'dividemix start').initial_seed())
+            second = create_network(c.model, t.net.fc.out_features, t.images.shape[0], None if c.weights == 'random' else c.weights)
+        train_mode(set_batch_norm(second.to(t.device, memory_format=torch.channels_last), t.config.batch_norm), t.config.batch_norm)
         t.opt.param_groups[0]['params'] += second.parameters()
         t.networks |= {'2': second, 'ensemble': Ensemble(t.net, second)}
-        self.nets, self.warm_up = (t.net, second), t.epochs//10 if options.warm_up is None else options.warm_up
+        self.nets, self.warm_up = (t.net, second), t.config.epochs//10 if options.warm_up is None else options.warm_up
         self.losses = torch.empty(2, 0, len(t.given), dtype=torch.float64) # of both networks, the last epochs'
         self.remember(torch.ones(2, len(t.given)))
 
     @property
-    def second(self): return 'standard' if self.trainer.done >= self.warm_up else None
+    def second_view(self): return 'standard' if self.trainer.done >= self.warm_up else None
 
     def remember(self, w:Tensor): # [2, N]
         "Each network's opinion, and what it makes the other one's labelled samples"
         t = self.trainer
         self.w = w.to(t.device, torch.get_default_dtype())
-        self.labelled = torch.stack([divided(v, self.options.p_threshold, t.batch_size) for v in self.w]).flip(0)
+        self.labelled = torch.stack([divided(v, self.options.p_threshold, t.config.batch_size) for v in self.w]).flip(0)
 
     def begin_epoch(self, epoch):
         if epoch <= self.warm_up: return
         t = self.trainer
         loss = [F.cross_entropy(t.predict(net=net), t.given, reduction='none').double().cpu().numpy() for net in self.nets]
         self.losses = torch.cat([self.losses, torch.from_numpy(np.stack([spread(l) for l in loss]))[:, None]], 1)[:, -self.options.history:]
-        def opinion(k): return p_small(self.losses[k].mean(0).numpy(), int(stream(t.seed, f'dividemix {epoch} {k}').integers(2**31)))
+        def opinion(k): return p_small(self.losses[k].mean(0).numpy(), int(stream(t.config.seed, f'dividemix {epoch} {k}').integers(2**31)))
         self.remember(torch.from_numpy(np.stack(from_first(lambda: [opinion(k) for k in (0, 1)]))))
 
     def rows(self, epoch):
         t = self.trainer
         def of(k):
-            if epoch <= self.warm_up: return epoch_batches(len(t.given), 2*t.batch_size, t.seed, f'{epoch} of {k}')
-            return in_steps(self.labelled[k], t.batch_size, t.seed, f'{epoch} of {k}')
+            if epoch <= self.warm_up: return epoch_batches(len(t.given), 2*t.config.batch_size, t.config.seed, f'{epoch} of {k}')
+            return in_steps(self.labelled[k], t.config.batch_size, t.config.seed, f'{epoch} of {k}')
         first, second = of(0), of(1)
         self.steps = len(first), len(second)
         return [*first, *second]
@@ -163,7 +163,7 @@ class DivideMix(Method):
     @torch.no_grad()
     def targets(self, batch, net, other, labelled, w): # [B, C]
         "Refined labels and guessed ones"
-        views, rest = (batch.x, batch.second), ~labelled
+        views, rest = (batch.x, batch.second_view), ~labelled
         p = both(net, views)
         target = w*batch.targets(p.shape[1]) + (1 - w)*p
         with evaluation_mode(other):
@@ -173,17 +173,17 @@ class DivideMix(Method):
     def mixed(self, batch:Batch, target:Tensor):
         "Both views of all samples, mixed with each other: [2B, ...] and [2B, C]"
         t, purpose = self.trainer, f'dividemix {self.trainer.steps}'
-        l = stream(t.seed, purpose).beta(self.options.alpha, self.options.alpha)
-        groups = mixup([(batch.x, target), (batch.second, target)], torch_stream(t.seed, purpose), share=max(l, 1 - l))
+        l = stream(t.config.seed, purpose).beta(self.options.alpha, self.options.alpha)
+        groups = mixup([(batch.x, target), (batch.second_view, target)], torch_stream(t.config.seed, purpose), share=max(l, 1 - l))
         return (torch.cat(part) for part in zip(*groups))
 
     def loss(self, batch:Batch, logits:Tensor, target:Tensor, labelled:Tensor, lambda_u:float):
         p, prior = (logits := full(logits)).softmax(1), 1/logits.shape[1]
-        n, m = total([labelled.sum().double(), (~labelled).sum().double()]) # of all processes
+        n, m = all_sum([labelled.sum().double(), (~labelled).sum().double()]) # of all processes
         believed = F.cross_entropy(logits[labelled], target[labelled], reduction='sum')/n
         guessed = ((p - target)[~labelled]**2).sum()*prior/m.clamp(min=1)
         mine = p.sum(0)/(2*batch.size)
-        mean = mine + total([mine])[0] - mine.detach() # of all processes, with this one's graph
+        mean = mine + all_sum([mine])[0] - mine.detach() # of all processes, with this one's graph
         penalty = (prior*(prior/mean).log()).sum()
         return believed + lambda_u*guessed + penalty - penalty.detach()*(1 - 1/world())
 

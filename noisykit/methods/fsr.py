@@ -18,7 +18,7 @@ from ..data.images import FolderImages, TensorImages, torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from .semi import logit_norm, mixup
 from ..networks import features
-from ..processes import part
+from ..processes import shard
 from ..record import Memory
 from ..train.method import Batch, Method, Step, method
 
@@ -56,14 +56,14 @@ class FSR(Method):
             if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"fsr option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
-    def check(cls, options, epochs):
+    def check_options(cls, options, epochs):
         if cls.equal(options, epochs) >= epochs: raise ValueError(f"fsr option after is {options.after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: no sample would be weighed")
 
     @classmethod
-    def batches(cls, options, probe): return {'a queue batch': options.queue_batch}
+    def shared_batches(cls, options, probe): return {'a queue batch': options.queue_batch}
 
     @classmethod
-    def fits(cls, options, data):
+    def check_data(cls, options, data):
         C = len(np.unique(data.noise.given))
         if min(options.queue, options.queue_batch) < C: raise ValueError(f"fsr options queue and queue_batch must be at least the number of classes, {C}; got {options.queue} and {options.queue_batch}")
         if options.mixup and not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("fsr option mixup mixes pictures, and this data set has none: set it to False")
@@ -76,8 +76,8 @@ class FSR(Method):
         g, C = trainer.given, len(trainer.data.source.classes)
         empty = torch.zeros(len(g), device=trainer.device)
         self.memory = dict(score=Memory(empty), seen=Memory(empty.clone())) | (dict(logits=Memory(empty.new_zeros(len(g), C))) if options.pseudo_loss else {})
-        self.labels, self.weighs = trainer.data.noise.given, self.equal(options, trainer.epochs)
-        self.fill(lowest(torch.rand(len(g), generator=torch_stream(trainer.seed, 'fsr queue')).numpy(), self.labels, options.queue)) # at random at first
+        self.labels, self.weighs = trainer.data.noise.given, self.equal(options, trainer.config.epochs)
+        self.fill(lowest(torch.rand(len(g), generator=torch_stream(trainer.config.seed, 'fsr queue')).numpy(), self.labels, options.queue)) # at random at first
 
     def fill(self, rows:Tensor):
         "The queue from positions in the training set"
@@ -88,18 +88,18 @@ class FSR(Method):
     def draw(self)->Batch:
         "A batch of the queue, as many of one class as of another"
         t, n = self.trainer, self.options.queue_batch
-        random = torch_stream(t.seed, f'fsr {t.steps}')
+        random = torch_stream(t.config.seed, f'fsr {t.steps}')
         many = [n//len(self.classes) + (k < n % len(self.classes)) for k in range(len(self.classes))]
         if self.pictures is None: self.pictures = t.images.take(t.index[torch.from_numpy(self.queue)].numpy()) # decoded once an epoch
         i = torch.cat([p[torch.randint(len(p), (m,), generator=random)] for p, m in zip(self.classes, many)])
-        i = part(i[torch.randperm(n, generator=random)]) # each process sees all classes
+        i = shard(i[torch.randperm(n, generator=random)]) # each process sees all classes
         y = torch.from_numpy(self.labels[self.queue])[i].to(t.device)
         if s := self.options.smoothing: C = t.net.fc.out_features; y = (1 - s)*F.one_hot(y, C) + s/C
-        return Batch(i, next(self.pictures.batches([i], key=(t.seed, f'fsr {t.steps}'))), y, t.done + 1, n)
+        return Batch(i, next(self.pictures.batches([i], key=(t.config.seed, f'fsr {t.steps}'))), y, t.done + 1, n)
 
     def step(self, batch):
         t, o, x, y = self.trainer, self.options, batch.x, batch.targets(self.trainer.net.fc.out_features)
-        if o.mixup: (x, y), = mixup([(x, y)], torch_stream(t.seed, f'fsr mixup {t.steps}'))
+        if o.mixup: (x, y), = mixup([(x, y)], torch_stream(t.config.seed, f'fsr mixup {t.steps}'))
         logits, h = features(t.net, x)
         loss = F.cross_entropy(logits, y, reduction='none')
         w, margin = self.look(batch, x, y, loss.detach(), h.detach()) if is_warm(t.opt) else (torch.full_like(loss, 1/batch.size), torch.zeros_like(loss))
@@ -112,7 +112,7 @@ class FSR(Method):
         "Weights [B] and meta-margins [B]"
         eps = torch.full_like(before, 1/batch.size).requires_grad_()
         def inner(f, eps): return (eps*F.cross_entropy(f(x), y, reduction='none')).sum()
-        m = self.trainer.look_ahead(inner, [eps], self.draw(), lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known={x: h})
+        m = self.trainer.look_ahead(inner, [eps], self.draw(), lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known_features={x: h})
         with torch.no_grad(): after = F.cross_entropy(m.f(batch.x), batch.y, reduction='none')
         return weigh(-m.grads[0], self.options.weighting), before - after
 

@@ -18,7 +18,7 @@ from ..data.images import FolderImages, STRONG, TensorImages, torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from .semi import logit_norm, mixup, sharpen
 from ..networks import features
-from ..processes import part, whole
+from ..processes import shard, all_gather
 from ..train.method import Batch, Method, Step, method
 
 # %% ../../nbs/methods/ieg.ipynb #method-ieg
@@ -39,17 +39,17 @@ class IEG(Method):
             if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"ieg option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
-    def fits(cls, options, data):
+    def check_data(cls, options, data):
         if not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("method 'ieg' mixes and augments pictures; this data set has none")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
-        self.second = options.strong # so that batches come with this view, too
+        self.second_view = options.strong # so that batches come with this view, too
 
     def step(self, batch):
         t, o, probe = self.trainer, self.options, self.trainer.probe()
         logits, h = features(t.net, batch.x)
-        strong = t.net(batch.second)
+        strong = t.net(batch.second_view)
         with torch.no_grad(): g = sharpen((logit_norm(logits).softmax(1) + logit_norm(strong).softmax(1))/2)
         y = batch.targets(logits.shape[1]).to(g)
         def between(lam): return lam[:, None]*y + (1 - lam[:, None])*g
@@ -65,15 +65,15 @@ class IEG(Method):
     def choose(self, batch:Batch, between:Callable, w:Tensor, lam:Tensor, probe:Batch, known:dict|None):
         "Weights [B] and label choices [B] in {0, 1}"
         def inner(f, w, lam): return (w*F.cross_entropy(f(batch.x), between(lam), reduction='none')).sum()
-        dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known=known).grads
+        dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known_features=known).grads
         return weigh(-dw), (dlam < 0).to(dlam)
 
     def mixed(self, batch:Batch, g:Tensor, probe:Batch):
         "Loss of probe samples and of both views, all mixed with all"
         t, n = self.trainer, len(g)
-        random = torch_stream(t.seed, f'ieg {t.steps}')
-        drawn = part(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
-        groups = [(whole(probe.x)[drawn], whole(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.second, g)]
+        random = torch_stream(t.config.seed, f'ieg {t.steps}')
+        drawn = shard(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
+        groups = [(all_gather(probe.x)[drawn], all_gather(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.second_view, g)]
         x, target = (torch.cat(t) for t in zip(*mixup(groups, random)))
         logits = torch.cat([logit_norm(chunk) for chunk in t.net(x).split(n)])
         loss = F.cross_entropy(logits, target, reduction='none')

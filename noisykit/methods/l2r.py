@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..errors import check_name
 from ..train.metagrad import check_scale, is_warm, weigh
-from ..processes import total, world
+from ..processes import world
 from ..train.method import Method, Step, method
 
 # %% ../../nbs/methods/l2r.ipynb #method-l2r
@@ -33,8 +33,8 @@ class L2R(Method):
 
     def step(self, batch):
         o, local = self.options, self.options.reduction == 'local'
-        over, n = (list, len(batch.x)*world()) if local else (total, batch.size) # a process by itself, or all of them
+        n = len(batch.x)*world() if local else batch.size # of a process by itself, or of all of them
         if not is_warm(self.trainer.opt): w = torch.full((len(batch.x),), 1/n, device=batch.x.device)
-        else: w = weigh(self.trainer.usefulness(batch, batch.y, over), o.weighting, o.scale, over)/(world() if local else 1)
+        else: w = weigh(self.trainer.usefulness(batch, batch.y, o.reduction), o.weighting, o.scale, o.reduction)/(world() if local else 1)
         logits = self.trainer.net(batch.x)
         return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)

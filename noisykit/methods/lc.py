@@ -39,7 +39,7 @@ class LC(AddOn):
             if self.lc_after is not None and self.lc_after < 0: raise ValueError(f"lc option lc_after is {self.lc_after}; a number of epochs, 0 or more")
 
     @classmethod
-    def check(cls, options, epochs):
+    def check_options(cls, options, epochs):
         if cls.after(options, epochs) >= epochs: raise ValueError(f"lc option lc_after is {options.lc_after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: nothing would be corrected")
 
     @staticmethod
@@ -50,9 +50,9 @@ class LC(AddOn):
         self.targets = None # [N, C] once they are corrected
 
     def begin_epoch(self, epoch):
-        if epoch <= self.after(self.options, self.trainer.epochs): return
+        if epoch <= self.after(self.options, self.trainer.config.epochs): return
         t, o = self.trainer, self.options
-        logits = t.predict((t.seed, f'lc {epoch}') if o.lc_augment else None)
+        logits = t.predict((t.config.seed, f'lc {epoch}') if o.lc_augment else None)
         y = self.targets if o.lc_chain and self.targets is not None else t.given
         self.targets = correct(logits, t.given, F.cross_entropy(logits, y, reduction='none'), o.lc_soft)
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..data.images import torch_stream
-from ..train.metagrad import inner_grad, moved
+from ..train.metagrad import inner_grad, moved_parameters
 from ..networks import features
-from ..processes import total
+from ..processes import all_sum
 from ..train.method import Method, Step, method
 
 # %% ../../nbs/methods/mlc.ipynb #class-labelcorrection
@@ -61,12 +61,12 @@ class MLC(Method):
             if self.meta_steps < 1: raise ValueError(f"mlc option meta_steps is {self.meta_steps}; a whole number of at least 1")
 
     @classmethod
-    def batches(cls, options, probe): return {'half of a probe batch': probe//2}
+    def shared_batches(cls, options, probe): return {'half of a probe batch': probe//2}
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_stream(trainer.seed, 'mlc start').initial_seed())
+            torch.manual_seed(torch_stream(trainer.config.seed, 'mlc start').initial_seed())
             self.net = LabelCorrection(trainer.net.fc.in_features, len(trainer.data.source.classes), options.skip, options.tie).to(trainer.device)
         self.names, self.alpha = zip(*self.net.named_parameters())
         self.opt = torch.optim.Adam(self.alpha, lr=options.meta_lr, amsgrad=True)
@@ -81,7 +81,7 @@ class MLC(Method):
         with torch.no_grad(): target = corrected(*self.alpha)
         said, h_clean = features(t.net, clean.x)
         loss = self.loss(logits, target, said, clean.y)/(batch.size + clean.size)
-        theta = {k: p for k, p, _ in moved(t.net, t.opt)}
+        theta = {k: p for k, p, _ in moved_parameters(t.net, t.opt)}
         for p, g in zip(theta.values(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)): p.grad = g
         self.learn(inner, judge, theta, {batch.x: h, clean.x: h_clean.detach()})
         return Step(loss.detach(), logits, targets=target)
@@ -91,11 +91,11 @@ class MLC(Method):
     def learn(self, inner:Callable, judge:Callable, theta:dict, known:dict|None):
         "One step's meta-gradient into the memory; every K-th time a step of the label-correction network"
         t = self.trainer
-        if t.meta_level == 'last': theta = {k: p for k, p in theta.items() if k.startswith('fc.')}
-        before = total(inner_grad(t.net, lambda f: F.cross_entropy(f(judge.x), judge.y, reduction='sum')/judge.size, (), theta))
-        m = t.look_ahead(inner, self.alpha, judge, total([p.grad for p in theta.values()]), known=known)
+        if t.config.meta_level == 'last': theta = {k: p for k, p in theta.items() if k.startswith('fc.')}
+        before = all_sum(inner_grad(t.net, lambda f: F.cross_entropy(f(judge.x), judge.y, reduction='sum')/judge.size, (), theta))
+        m = t.look_ahead(inner, self.alpha, judge, all_sum([p.grad for p in theta.values()]), known_features=known)
         gamma = discount(m.v, m.S, before)
-        self.memory = [gamma*old + new for old, new in zip(self.memory, total(m.grads))]
+        self.memory = [gamma*old + new for old, new in zip(self.memory, all_sum(m.grads))]
         if (t.steps + 1) % self.options.meta_steps: return
         for a, g in zip(self.alpha, self.memory): a.grad = g
         self.opt.step()

@@ -9,13 +9,13 @@ __all__ = ['logit_norm', 'sharpen', 'mixup']
 import torch
 from torch import Tensor
 
-from ..processes import part, total, whole
+from ..processes import shard, all_sum, all_gather
 
 # %% ../../nbs/methods/semi.ipynb #class-normed
 class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, v):
-        n, s = total([v.new_tensor(v.numel(), dtype=torch.float64), (v.double()**2).sum()])
+        n, s = all_sum([v.new_tensor(v.numel(), dtype=torch.float64), (v.double()**2).sum()])
         r = (s/n + 1e-8).rsqrt().to(v.dtype)
         ctx.kept = v, r, n
         return v*r
@@ -23,7 +23,7 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         v, r, n = ctx.kept
-        return r*dy - r**3*v*(total([(dy*v).double().sum()])[0]/n).to(v.dtype)
+        return r*dy - r**3*v*(all_sum([(dy*v).double().sum()])[0]/n).to(v.dtype)
 
 def logit_norm(logits:Tensor # [B, C], this process's part of the batch
               )->Tensor: # [B, C] whose squares have mean 1 over the whole batch
@@ -45,12 +45,12 @@ def mixup(groups:list, # [(pictures [B, ...], targets [B, C])], this process's p
           share:float|None=None # the same for all samples (DivideMix) instead: how much of each stays
          )->list: # [(pictures, targets)] as the groups
     "Each sample mixed with another that is drawn from all groups and processes"
-    X, Y = (torch.cat([whole(g[k]) for g in groups]) for k in (0, 1))
+    X, Y = (torch.cat([all_gather(g[k]) for g in groups]) for k in (0, 1))
     partner = torch.randperm(len(X), generator=generator).to(X.device)
     share = (1 - torch.rand(len(X), generator=generator, dtype=torch.float64)**(1/beta)/2).to(X) if share is None else X.new_full((len(X),), share)
     mixed, at = [], 0
     for x, y in groups:
-        n = int(total([x.new_full((), len(x), dtype=torch.float64)])[0])
-        i = at + part(torch.arange(n, device=X.device)); at += n
+        n = int(all_sum([x.new_full((), len(x), dtype=torch.float64)])[0])
+        i = at + shard(torch.arange(n, device=X.device)); at += n
         mixed.append(tuple(m*t + (1 - m)*T[partner[i]] for t, T in ((x, X), (y, Y)) for m in [share[i].view((-1,) + (1,)*(t.dim() - 1))]))
     return mixed

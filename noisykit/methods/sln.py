@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..data.images import torch_stream
-from ..processes import part
+from ..processes import shard
 from ..train.method import Method, Step, method
 
 # %% ../../nbs/methods/sln.ipynb #method-sln-class-sln-method
@@ -33,5 +33,5 @@ class SLN(Method):
     def noisy(self, batch, C)->torch.Tensor: # [B, C]
         "Targets for the loss, noise included"
         if batch.corrected: return batch.y
-        z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.seed, f'sln {self.trainer.steps}'))
-        return batch.targets(C) + self.options.sigma*part(z).to(batch.y.device)
+        z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.config.seed, f'sln {self.trainer.steps}'))
+        return batch.targets(C) + self.options.sigma*shard(z).to(batch.y.device)

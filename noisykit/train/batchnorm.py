@@ -11,16 +11,16 @@ import torch.autograd.forward_ad as fwAD
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..processes import total
+from ..processes import all_sum
 
 # %% ../../nbs/train/batchnorm.ipynb #class-synced-torch-autograd
 class _Synced(torch.autograd.Function):
     "Batch norm of [B, C, ...] by the statistics of all processes' batches; also returns mean, variance [C] and the number of values a channel"
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        n, s = total([x.new_tensor(x.numel()//x.shape[1], dtype=torch.float64), _sum(x)])
+        n, s = all_sum([x.new_tensor(x.numel()//x.shape[1], dtype=torch.float64), _sum(x)])
         mean = (s/n).to(s.dtype)
-        var = (total([_sum((x - _wide(mean, x))**2)])[0]/n).to(s.dtype)
+        var = (all_sum([_sum((x - _wide(mean, x))**2)])[0]/n).to(s.dtype)
         scale = (var + eps).rsqrt()
         normed = ((x - _wide(mean, x))*_wide(scale, x)).to(x.dtype)
         ctx.kept = normed, scale, weight, n
@@ -54,7 +54,7 @@ def _affine(t, weight, bias=None):
 
 def _project(t, normed, scale, n):
     "Derivative of the normalised values along `t`, or the other way round"
-    a, b = (_wide((s/n).to(s.dtype), t) for s in total([_sum(t), _sum(t*normed)]))
+    a, b = (_wide((s/n).to(s.dtype), t) for s in all_sum([_sum(t), _sum(t*normed)]))
     return ((t - a - normed*b)*_wide(scale, t)).to(t.dtype)
 
 # %% ../../nbs/train/batchnorm.ipynb #class-syncedbatchnorm-nn-mod

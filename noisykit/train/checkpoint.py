@@ -10,7 +10,7 @@ import torch
 
 from ..networks import create_network
 from ..record import Run
-from .method import create_options
+from .method import parse_method
 
 # %% ../../nbs/train/checkpoint.ipynb #def-read-checkpoint
 def read_checkpoint(run:Run)->dict: # epoch, net, parts (a state for the method and each add-on), middle ...
@@ -28,5 +28,5 @@ def saved_networks(run:Run, state:dict, # of `read_checkpoint`
     c = run.config
     net = create_network(c['model'], len(run.data['classes']), channels, run.folder/'checkpoint.pt')
     networks = {'': net}
-    for (cls, _), own in zip(create_options(c['method']), state['parts']): networks |= cls.networks(net, own)
+    for (cls, _), own in zip(parse_method(c['method']).parts, state['parts']): networks |= cls.networks(net, own)
     return networks

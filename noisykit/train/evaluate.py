@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sklearn.metrics import recall_score
 from torch import Tensor, nn
 
-from ..processes import part, total
+from ..processes import shard, all_sum
 
 # %% ../../nbs/train/evaluate.ipynb #def-epoch-batches-n-int-batc-evaluate
 @contextmanager
@@ -33,10 +33,10 @@ def predict(net:nn.Module, images, index=None, # of the images; None: all
     "Logits in evaluation mode, on all processes; each looks at its part"
     index = torch.arange(len(images)) if index is None else torch.as_tensor(index)
     out = torch.zeros(len(index), net.fc.out_features, device=next(net.parameters()).device)
-    places = [i for i in part(torch.arange(len(index))).split(batch_size) if len(i)]
+    places = [i for i in shard(torch.arange(len(index))).split(batch_size) if len(i)]
     with evaluation_mode(net):
         for i, x in zip(places, images.batches([index[i] for i in places], key)): out[i.to(out.device)] = net(x).to(out.dtype)
-    return total([out])[0]
+    return all_sum([out])[0]
 
 def evaluate(logits:Tensor, # [n, C]
              labels # [n]

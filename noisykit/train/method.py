@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'Batch', 'Step', 'Method', 'AddOn', 'method', 'addon', 'compose', 'known_methods',
-           'expanded', 'create_options', 'epoch_batches']
+           'expanded', 'Composition', 'parse_method', 'epoch_batches']
 
 # %% ../../nbs/train/method.ipynb #imports
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -20,7 +20,6 @@ from ..data.images import torch_stream
 from ..data.split import Data
 from ..errors import check_name, check_type
 
-
 # %% ../../nbs/train/method.ipynb #dataclass
 @dataclass
 class Batch:
@@ -31,7 +30,7 @@ class Batch:
     epoch:int # 1, 2, ...
     size:int # samples in the whole batch: B where one process trains
     corrected:bool=False # y follows the network's own predictions
-    second:Tensor|None=None # [B, C, H, W] a second view of the pictures, where the method asks for one
+    second_view:Tensor|None=None # [B, C, H, W] a second view of the pictures, where the method asks for one
     step:int=0 # how many steps of the epoch came before
 
     def mean(self, values:Tensor)->Tensor: # of values [B]
@@ -56,8 +55,8 @@ class Method:
     needs_probe = False # True: a run without a probe is refused
     uses_labels = True # False: trains on the probe alone, and takes no add-on that corrects labels
     looks_ahead = False # True: by a meta step, so that `engine` and `meta_level` mean something
-    measured = 'training' # 'evaluation': its batches do not show each sample once an epoch, so that the record needs a pass of its own
-    second = None # 'standard', 'autoaugment' or 'randaugment': batches come with a second view
+    dynamics = 'training' # 'evaluation': its batches do not show each sample once an epoch, so that the record needs a pass of its own
+    second_view = None # 'standard', 'autoaugment' or 'randaugment': batches come with a second view
     @dataclass
     class Options: pass
 
@@ -68,7 +67,7 @@ class Method:
     def rows(self, epoch:int)->list: # positions in the training set, for each step
         "Which samples an epoch's steps see; asked again when an epoch is resumed in its middle, and answered alike in every process"
         t = self.trainer
-        return epoch_batches(len(t.index), t.batch_size, t.seed, epoch)
+        return epoch_batches(len(t.index), t.config.batch_size, t.config.seed, epoch)
     def after_step(self): "Called after the optimizer's step"
     def begin_epoch(self, epoch:int): "Called before an epoch's first step; not again when an epoch is resumed in its middle"
     def end_epoch(self, epoch:int): "Called after an epoch's last step, before it is recorded"
@@ -81,14 +80,14 @@ class Method:
         "What a run evaluates beside `net`, from a saved `state_dict`; `net` stays as it is"
         return {}
     @classmethod
-    def check(cls, options:'Method.Options', epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
+    def check_options(cls, options:'Method.Options', epochs:int): "ValueError in one sentence if the options do not fit a run of so many epochs; called before any work is done"
     @classmethod
-    def batches(cls, options, probe:int # samples of a probe batch, 0 without a probe
-               )->dict: # name -> samples
+    def shared_batches(cls, options, probe:int # samples of a probe batch, 0 without one
+                      )->dict: # what -> its samples
         "The batches beside the training batch that a step shares out over processes"
         return {'a probe batch': probe} if cls.needs_probe else {}
     @classmethod
-    def fits(cls, options:'Method.Options', data:Data): "ValueError in one sentence if they do not fit the data; called before training"
+    def check_data(cls, options:'Method.Options', data:Data): "ValueError in one sentence if they do not fit the data; called before training"
 
 class AddOn(Method):
     "What goes with any method, as in sln+mo+lc: it sees each batch before the method does, and has the same hooks"
@@ -108,9 +107,9 @@ def addon(name:str): # what follows a +
     def register(cls): ADDONS[name] = cls; return cls
     return register
 
-def compose(name:str, of:str): # method+addon
+def compose(name:str, parts:str): # method+addon
     "Let `name` stand for a method with add-ons"
-    COMPOSED[name] = of
+    COMPOSED[name] = parts
 
 def known_methods()->dict: # name -> class
     "All methods: each module in noisykit/methods registers its own; add-ons then are in `ADDONS`, and names of compositions in `COMPOSED`"
@@ -118,29 +117,70 @@ def known_methods()->dict: # name -> class
     for m in iter_modules(package.__path__): import_module(f'noisykit.methods.{m.name}')
     return METHODS
 
-# %% ../../nbs/train/method.ipynb #def-create-options-name-str
+# %% ../../nbs/train/method.ipynb #def-parse-method
 def expanded(name:str)->list: # the method, then its add-ons
     "What a name stands for, compositions taken apart"
     return [part for n in name.split('+') for part in COMPOSED.get(n, n).split('+')]
 
-def create_options(name:str, # a method, or method+addon+addon
-                   options:dict|None=None # of all of them
-                  )->list: # (class, its options): the method, then its add-ons
+@dataclass
+class Composition:
+    "A method and its add-ons, each class with its options: what `parse_method` makes of a name"
+    parts:list # [(class, its options)], the method first
+
+    @property
+    def method(self)->type: return self.parts[0][0]
+
+    @property
+    def options(self)->dict:
+        "Every option of method and add-ons by its name, defaults included"
+        return {k: v for _, options in self.parts for k, v in asdict(options).items()}
+
+    def create(self, trainer)->list:
+        "The method for `trainer`, then its add-ons"
+        return [cls(trainer, options) for cls, options in self.parts]
+
+    def check_options(self, epochs:int):
+        "ValueError in one sentence if an option does not fit a run of so many epochs"
+        for cls, options in self.parts: cls.check_options(options, epochs)
+
+    def check_data(self, data:Data):
+        "ValueError in one sentence if method or add-ons cannot be trained on `data`"
+        for cls, options in self.parts: cls.check_data(options, data)
+
+    def shared_batches(self, probe:int # samples of a probe batch, 0 without a probe
+                      )->dict: # what -> its samples
+        "The batches beside the training batch that a step shares out over processes"
+        cls, options = self.parts[0]
+        return cls.shared_batches(options, probe)
+
+def parse_method(name:str, # a method, or method+addon+addon
+                 options:dict|None=None # of all of them
+                )->Composition:
     "What a name stands for; ValueError for an unknown method, add-on or option"
-    known, (first, *rest), options = known_methods(), name.split('+'), options or {}
-    if first in ADDONS: raise ValueError(f"{first!r} is an add-on and goes with a method, as in ce+{first}")
-    check_name('method', first, sorted([*known, *COMPOSED]))
-    first, *rest = expanded('+'.join([first, *rest]))
-    for k in rest: check_name('add-on', k, sorted(ADDONS))
-    if len(set(rest)) < len(rest): raise ValueError(f"method {name!r} has an add-on twice")
-    parts = [known[first], *(ADDONS[k] for k in rest)]
-    if not parts[0].uses_labels and any(cls.changes_labels for cls in parts[1:]): raise ValueError(f"method {first!r} does not look at the given labels: there is nothing for {'+'.join(rest)} to correct")
-    if sum(cls.changes_labels for cls in parts[1:]) > 1: raise ValueError(f"method {name!r} has more than one add-on that changes labels: only one of them could have its way")
-    types = {f.name: f.type for cls in parts for f in fields(cls.Options)}
+    classes = _classes(name)
+    options = options or {}
+    types = {f.name: f.type for cls in classes for f in fields(cls.Options)}
     for k, v in options.items():
         check_name(f'option of method {name!r}:', k, types)
         check_type(f'option {k} of method {name!r}', v, types[k])
-    return [(cls, cls.Options(**{f.name: options[f.name] for f in fields(cls.Options) if f.name in options})) for cls in parts]
+    def own(cls): return {f.name: options[f.name] for f in fields(cls.Options) if f.name in options}
+    return Composition([(cls, cls.Options(**own(cls))) for cls in classes])
+
+def _classes(name):
+    "The classes of a method and its add-ons; ValueError if there are none, or they do not go together"
+    known = known_methods()
+    first = name.split('+')[0]
+    if first in ADDONS: raise ValueError(f"{first!r} is an add-on and goes with a method, as in ce+{first}")
+    check_name('method', first, sorted([*known, *COMPOSED]))
+    first, *rest = expanded(name)
+    for k in rest: check_name('add-on', k, sorted(ADDONS))
+    if len(set(rest)) < len(rest): raise ValueError(f"method {name!r} has an add-on twice")
+    changing = [k for k in rest if ADDONS[k].changes_labels]
+    if changing and not known[first].uses_labels:
+        raise ValueError(f"method {first!r} does not look at the given labels: there is nothing for {'+'.join(rest)} to correct")
+    if len(changing) > 1:
+        raise ValueError(f"method {name!r} has more than one add-on that changes labels: only one of them could have its way")
+    return [known[first], *(ADDONS[k] for k in rest)]
 
 # %% ../../nbs/train/method.ipynb #def-epoch-batches-n-int-batc
 def epoch_batches(n:int, batch_size:int, seed:int, epoch:int)->tuple: # index tensors

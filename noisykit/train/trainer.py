@@ -21,46 +21,34 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from ..config import Config
 from ..data.images import torch_stream
 from ..data.split import Data
-from ..processes import BAR, CLOCK, Signals, Stopped, from_first, part, rank, total, world
-from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples, write_whole
+from ..processes import BAR, CLOCK, Signals, Stopped, from_first, shard, rank, all_sum, world
+from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples, write_atomically
 from .batchnorm import set_batch_norm, train_mode
 from .evaluate import evaluate, predict
 from .metagrad import MetaGrad, meta_grad
-from .method import Batch, create_options, epoch_batches
-from .optim import create_schedule, restarts
+from .method import Batch, epoch_batches, parse_method
+from .optim import create_optimizer, create_schedule, restarts
 
 # %% ../../nbs/train/trainer.ipynb #bar-dict-leave-false-delay-1-trainer
 @dataclass
 class Trainer:
     "Trains `net` on `data` by a method and its add-ons, and writes the run folder; ValueError for an unknown name or option, or a missing probe"
+    config:Config # resolved: no setting is left open
     run:Run
     data:Data
-    net:nn.Module # moved to `device`; the same in every process
-    opt:torch.optim.Optimizer # of net's parameters; a method may add those of a network of its own
-    method:str='ce' # a registered name, with add-ons as in sln+mo; the method itself afterwards
-    options:dict|None=None # the method's and its add-ons' own
-    epochs:int=1
-    batch_size:int=64 # at most so many samples a step, over all processes
-    schedule:str|dict='constant'
-    grad_clip:float|None=None # largest gradient norm
-    seed:int=0 # of order, augmentation and probe batches
-    device:str='cpu'
-    precision:str='float32' # 'bfloat16' for autocast
-    engine:str='jvp' # of the meta-gradient
-    meta_level:str='all' # what moves in a look-ahead step: all layers, or the 'last'
-    batch_norm:str='local' # 'synced' or 'frozen': see 02b_batchnorm
-    probe_batch:int|None=None # samples of the probe that a step sees, at most; None: batch_size
-    keep_probs:bool|int=False # class probabilities of each sample go into the record: all, or the so many largest
-    dynamics:str='training' # what an epoch's record holds of each sample: what the training pass said, or an 'evaluation' of the network after the epoch, on augmented images
+    net:nn.Module # moved to the device; the same in every process
     quiet:bool=False
 
     def __post_init__(self):
-        self.device, data = torch.device(self.device), self.data
-        set_batch_norm(self.net.to(self.device, memory_format=torch.channels_last), self.batch_norm)
-        self.step_by_step = restarts(self.schedule)
-        self.schedule = create_schedule(self.opt, self.schedule, self.epochs, len(epoch_batches(len(data.index), self.batch_size, self.seed, 1)))
+        c, data = self.config, self.data
+        self.device = torch.device(c.device)
+        set_batch_norm(self.net.to(self.device, memory_format=torch.channels_last), c.batch_norm)
+        self.opt = create_optimizer(self.net.parameters(), c.optimizer, c.lr, c.momentum, c.nesterov, c.weight_decay) # a method may add the parameters of a network of its own
+        steps = len(epoch_batches(len(data.index), c.batch_size, c.seed, 1))
+        self.scheduler, self.step_by_step = create_schedule(self.opt, c.schedule, c.epochs, steps), restarts(c.schedule)
         self.images, self.test = data.source.train.to(self.device), data.source.test.to(self.device)
         self.tests = {k: (images.to(self.device), labels) for k, (images, labels) in {'test': (self.test, data.source.test_labels), **data.source.tests}.items() if len(labels)}
         self.index, self.given = torch.from_numpy(data.index), torch.from_numpy(data.noise.given).to(self.device)
@@ -68,67 +56,67 @@ class Trainer:
         self.middle = None # of an epoch that was interrupted: its losses and its record so far
         self.quiet = self.quiet or rank() > 0
         self.networks = {'': self.net} # all that are evaluated, by the end of their columns' names; the last one's predictions count
-        parts = create_options(self.method, self.options)
-        if parts[0][0].needs_probe and data.probe is None: raise ValueError(f"method {self.method!r} needs a probe: set probe_size to the number of clean samples")
-        self.parts = [cls(self, options) for cls, options in parts]
+        composition = parse_method(c.method, c.options)
+        if composition.method.needs_probe and data.probe is None: raise ValueError(f"method {c.method!r} needs a probe: set probe_size to the number of clean samples")
+        self.parts = composition.create(self)
         self.method, *self.addons = self.parts
 
     def probe(self, half:int|None=None # 0 or 1: of two halves that exclude each other
              )->Batch:
         "A batch of the clean probe: all of it, or as much as a step may see at random"
-        n, most, key = len(self.data.probe), self.probe_batch or self.batch_size, f'probe {self.steps}'
-        i = torch.arange(n) if n <= most and half is None else torch.randperm(n, generator=torch_stream(self.seed, key))[:most]
+        n, most, key = len(self.data.probe), self.config.probe_batch or self.config.batch_size, f'probe {self.steps}'
+        i = torch.arange(n) if n <= most and half is None else torch.randperm(n, generator=torch_stream(self.config.seed, key))[:most]
         if half is not None: i = i.tensor_split(2)[half]
-        mine = part(i)
-        return Batch(mine, next(self.data.probe.batches([mine], key=(self.seed, key))), self.data.probe_labels[mine], self.done + 1, len(i))
+        mine = shard(i)
+        return Batch(mine, next(self.data.probe.batches([mine], key=(self.config.seed, key))), self.data.probe_labels[mine], self.done + 1, len(i))
 
     def look_ahead(self, inner, phi, # inner(f, *phi): loss of a look-ahead step, f(x) the network's output
                    probe=None, # the `Batch` that judges it; None: `probe()`
                    g=None, # gradient of inner in the parameters, where it is known; 0. where it vanishes
-                   total=total, # `list`: this process by itself
-                   **how # lr, known: see `meta_grad`
+                   reduction:str='global', # 'local': this process by itself
+                   **how # lr, known_features: see `meta_grad`
                   )->MetaGrad:
         "d outer / d phi, where outer is the mean cross entropy of a probe batch after the look-ahead step, and what else the step taught"
         probe = probe or self.probe()
-        n = len(probe.x) if total is list else probe.size
+        n = len(probe.x) if reduction == 'local' else probe.size
         def outer(f): return F.cross_entropy(f(probe.x), probe.y, reduction='sum')/n
-        return meta_grad(self.net, self.opt, inner, outer, phi, g, self.engine, total, self.meta_level, **how)
+        return meta_grad(self.net, self.opt, inner, outer, phi, g, self.config.engine, reduction, self.config.meta_level, **how)
 
     def usefulness(self, batch, target, # [B] labels or [B, C]
-                   total=total)->Tensor: # [B]
+                   reduction:str='global')->Tensor: # [B]
         "-d outer / d eps: how much the probe's loss falls for each sample's loss against `target` in a look-ahead step (Ren et al., ICML 2018, equation 6)"
         eps = torch.zeros(len(batch.x), device=self.device, requires_grad=True)
         def inner(f, eps): return (eps*F.cross_entropy(f(batch.x), target, reduction='none')).sum()
-        return -self.look_ahead(inner, [eps], g=0., total=total).grads[0]
+        return -self.look_ahead(inner, [eps], g=0., reduction=reduction).grads[0]
 
     def autocast(self):
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bfloat16' else nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16) if self.config.precision == 'bfloat16' else nullcontext()
 
     def fit(self):
         "Train to the last epoch, from where the last call was cut off"
         self.resume()
-        if self.done >= self.epochs: return self.write_final(missing=True)
+        if self.done >= self.config.epochs: return self.write_final(missing=True)
         cuda = [self.device] if self.device.type == 'cuda' else []
         board = nullcontext() if rank() else SummaryWriter(str(self.run.folder/'tensorboard'), purge_step=self.done + 1)
         with Signals() as asked, board, torch.random.fork_rng(cuda):
-            for epoch in range(self.done + 1, self.epochs + 1):
+            for epoch in range(self.done + 1, self.config.epochs + 1):
                 row, values = self.epoch(epoch, asked)
-                if epoch == self.epochs: self.write_final()
+                if epoch == self.config.epochs: self.write_final()
                 if rank() == 0 and values: write_samples(self.run, epoch, values)
                 if rank() == 0: write_metrics(self.run, row)
                 self.done = epoch
                 self.save()
                 if rank() == 0:
                     for k, v in row.items(): board.add_scalar(k.replace('_', '/', 1), v, epoch)
-                if not self.quiet: print(line(row, self.epochs), flush=True)
-                told, = total([torch.tensor(float(asked.to_stop is not None))])
-                if told and epoch < self.epochs: raise Stopped(f"stopped after epoch {epoch} of {self.epochs}: the same command goes on from there")
+                if not self.quiet: print(line(row, self.config.epochs), flush=True)
+                told, = all_sum([torch.tensor(float(asked.to_stop is not None))])
+                if told and epoch < self.config.epochs: raise Stopped(f"stopped after epoch {epoch} of {self.config.epochs}: the same command goes on from there")
 
     def epoch(self, epoch:int, asked)->tuple: # (a row of metrics, per-sample values)
         "One pass over the training set, or the rest of one"
         started, before = time.perf_counter(), dict(CLOCK)
-        record, losses, told = EpochRecord(self.given, self.keep_probs), [], 0
-        train_mode(self.net, self.batch_norm)
+        record, losses, told = EpochRecord(self.given, self.config.keep_probs), [], 0
+        train_mode(self.net, self.config.batch_norm)
         if self.middle: losses += self.middle['losses'].to(self.device); record.load_state_dict(self.middle['record'])
         else:
             torch.manual_seed(self.random(f'epoch {epoch}'))
@@ -136,20 +124,20 @@ class Trainer:
         self.middle, draws = None, self.random('steps')
         batches = self.method.rows(epoch)
         todo = batches[len(losses):]
-        images = self.images.batches([self.index[part(rows)] for rows in todo], key=(self.seed, epoch), second=self.method.second)
+        images = self.images.batches([self.index[shard(rows)] for rows in todo], key=(self.config.seed, epoch), second=self.method.second_view)
         for rows, x in tqdm(zip(todo, images), f'epoch {epoch}', len(todo), disable=self.quiet, **BAR):
             torch.manual_seed(draws + self.steps*world() + rank())
-            mine = part(rows).to(self.device)
-            x, second = x if self.method.second else (x, None)
-            batch = Batch(mine, x, self.given[mine], epoch, len(rows), second=second, step=len(losses))
+            mine = shard(rows).to(self.device)
+            x, second = x if self.method.second_view else (x, None)
+            batch = Batch(mine, x, self.given[mine], epoch, len(rows), second_view=second, step=len(losses))
             for a in self.addons: batch = a.change(batch)
             with self.autocast(): step = self.method.step(batch)
             if step.loss.requires_grad: step.loss.backward()
             loss, now_told = self.sum_up(step.loss, asked.to_stop is not None)
-            if self.grad_clip: nn.utils.clip_grad_norm_(self.trained(), self.grad_clip)
+            if self.config.grad_clip: nn.utils.clip_grad_norm_(self.trained(), self.config.grad_clip)
             lr = self.opt.param_groups[0]['lr']
             self.opt.step(); self.opt.zero_grad() # at once, so that no meta step carries old gradients along
-            if self.step_by_step: self.schedule.step()
+            if self.step_by_step: self.scheduler.step()
             for p in self.parts: p.after_step()
             targets = batch.y if step.targets is None and batch.y.is_floating_point() else step.targets
             record.add(mine, step.logits, step.weights, targets, step.values)
@@ -160,18 +148,18 @@ class Trainer:
         self.check(losses, epoch)
         for p in self.parts: p.end_epoch(epoch)
         self.merge_statistics()
-        values = record.values(self.predict((self.seed, f'dynamics {epoch}')) if self.dynamics == 'evaluation' else None)
+        values = record.values(self.predict((self.config.seed, f'dynamics {epoch}')) if self.config.dynamics == 'evaluation' else None)
         for p in self.parts: values |= p.values()
         row = dict(epoch=epoch, lr=lr, objective=float(torch.stack(losses).mean()), **summary(values, self.data.noise))
         for p in self.parts: row |= p.metrics()
-        if self.schedule and not self.step_by_step: self.schedule.step()
+        if self.scheduler and not self.step_by_step: self.scheduler.step()
         row['seconds'] = time.perf_counter() - started
         for k in ('waiting', *(['in_sums'] if world() > 1 else [])): row[f'seconds_{k}'] = CLOCK[k] - before[k]
         row |= self.tested()
         if not math.isfinite(row.get('test_loss', 0)): self.stop('test loss', row['test_loss'], epoch, len(losses))
         return row, values
 
-    def random(self, purpose:str)->int: return torch_stream(self.seed, purpose).initial_seed()
+    def random(self, purpose:str)->int: return torch_stream(self.config.seed, purpose).initial_seed()
 
     def trained(self)->list: return [p for group in self.opt.param_groups for p in group['params']]
 
@@ -179,15 +167,15 @@ class Trainer:
         "Sums over processes, of the gradients too"
         if world() == 1: return loss.detach(), told
         grads = [p.grad for p in self.trained() if p.grad is not None]
-        *sums, loss, told = total([*grads, loss, loss.new_tensor(float(told))])
+        *sums, loss, told = all_sum([*grads, loss, loss.new_tensor(float(told))])
         for g, s in zip(grads, sums): g.copy_(s)
         return loss.clone(), told # the sums are views of one message as long as the gradient
 
     def merge_statistics(self):
         "Running statistics of batch norm become the mean over processes, so that all evaluate and save the same network"
-        if world() == 1 or self.batch_norm != 'local': return
+        if world() == 1 or self.config.batch_norm != 'local': return
         buffers = [b for net in self.networks.values() for b in net.buffers() if b.is_floating_point()]
-        for b, s in zip(buffers, total(buffers)): b.copy_(s/world())
+        for b, s in zip(buffers, all_sum(buffers)): b.copy_(s/world())
 
     def tested(self)->dict:
         "Loss and accuracies of each network on the test set and those beside it, and on the noisy validation split where there is one"
@@ -237,13 +225,13 @@ class Trainer:
         "checkpoint.pt, keeping the one before it"
         path = self.run.folder/'checkpoint.pt'
         state = dict(epoch=self.done, steps=self.steps, net=self.net.state_dict(), opt=self.opt.state_dict(), middle=self.middle,
-                     parts=[p.state_dict() for p in self.parts], schedule=self.schedule and self.schedule.state_dict())
+                     parts=[p.state_dict() for p in self.parts], schedule=self.scheduler and self.scheduler.state_dict())
         if rank(): return
         def write(beside):
             file = io.BytesIO() # torch's own writer hides what the disk answered
             torch.save(state, file); beside.write_bytes(file.getbuffer())
             if path.is_file(): path.replace(path.with_name('checkpoint-previous.pt'))
-        write_whole(path, write)
+        write_atomically(path, write)
 
     def resume(self):
         "Load the newest checkpoint that can be read and whose epochs are all in the record"
@@ -251,12 +239,12 @@ class Trainer:
         if not state: return
         self.net.load_state_dict(state['net']); self.opt.load_state_dict(state['opt'])
         for p, own in zip(self.parts, state['parts']): p.load_state_dict(own)
-        if self.schedule: self.schedule.load_state_dict(state['schedule'])
+        if self.scheduler: self.scheduler.load_state_dict(state['schedule'])
         self.done, self.steps, self.middle = state['epoch'], state['steps'], state.get('middle')
-        if not self.quiet: print(f"resuming after epoch {self.done} of {self.epochs}" + (f", step {len(self.middle['losses'])} of the next" if self.middle else ''), flush=True)
+        if not self.quiet: print(f"resuming after epoch {self.done} of {self.config.epochs}" + (f", step {len(self.middle['losses'])} of the next" if self.middle else ''), flush=True)
 
     def newest(self)->dict|None:
-        whole, damaged = self.run.whole()
+        whole, damaged = self.run.first_gap()
         paths = [self.run.folder/n for n in ('checkpoint.pt', 'checkpoint-previous.pt') if (self.run.folder/n).is_file()]
         too_new = 0
         for path in paths:
