@@ -22,7 +22,7 @@ from .data.split import Data, read_probe, read_scores, split, with_threshold, wi
 from .networks import create_network
 from .processes import rank, world
 from .record import Run
-from .study import STUDIES
+from .study import known_studies
 
 # %% ../nbs/run/assemble.ipynb #def-load-c-config
 def load(c:Config, device=None, # None: that of the configuration
@@ -65,7 +65,7 @@ def clean_run(c:Config, settings:dict, what:str, quiet=True)->Run:
 
 def for_dependent_noise(c:Config)->dict:
     "Settings of the run that says which samples are easily confused"
-    published = c.dataset in STUDIES['idn']
+    published = c.dataset in known_studies()['idn']
     data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
     return dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
                     dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})
