@@ -154,7 +154,7 @@ def wrong_link(
         return f"links to {link}: no heading of {to} has this name"
 
 def exported_names():
-    "module of the kit -> the names at its top level; packages too"
+    "module of the kit -> the names that are defined at its top level; packages too"
     found = {}
     for f in FILES:
         if not f.startswith(LIB + "/") or not f.endswith(".py"): continue
@@ -164,8 +164,6 @@ def exported_names():
         names = found.setdefault(name, set())
         for n in tree.body:
             if hasattr(n, "name"): names.add(n.name)
-            if isinstance(n, (ast.Import, ast.ImportFrom)):
-                names |= {(a.asname or a.name).split(".")[0] for a in n.names}
             names |= {m.id for m in ast.walk(n) if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Store)}
         while "." in name:
             name, _, child = name.rpartition(".")
