@@ -109,6 +109,6 @@ def _check_meaning(c, given):
 def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
-    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'imagelist', 'text') and c['data_dir'] else ''
+    own = f"-{Path(c['data_dir']).resolve().name}" if DATASETS[c['dataset']].own_files and c['data_dir'] else ''
     part = f"-fold{c['val_fold']}"*(c['val_fold'] > 0) + ('' if c['threshold'] is None else f"-threshold{c['threshold']}") + ('' if c['remove_ratio'] is None else f"-{Path(c['scores_file']).stem}{c['remove_ratio']:g}")
     return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"
