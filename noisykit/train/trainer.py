@@ -76,8 +76,8 @@ class MetaTraining(Training):
         "A batch of the clean probe: all of it, or as much as a step may see at random"
         rows = self._probe_rows(half)
         mine = shard(rows)
-        x = next(self.data.probe.batches([mine], key=(self.config.seed, f'probe {self.steps}')))
-        return Batch(mine, x, self.data.probe_labels[mine], self.epochs_done + 1, len(rows))
+        x = next(self.data.probe.images.batches([mine], key=(self.config.seed, f'probe {self.steps}')))
+        return Batch(mine, x, self.data.probe.labels[mine], self.epochs_done + 1, len(rows))
 
     def _probe_rows(self, half):
         "Positions in the probe, of all processes"
@@ -119,7 +119,7 @@ class Trainer(MetaTraining):
         self.test_sets = evaluated_sets(self)
         self.unfinished = None # losses and record of an epoch that was interrupted
         composition = parse_method(config.method, config.options)
-        if composition.method.needs_probe and data.probe is None:
+        if composition.method.needs_probe and not data.probe:
             raise ValueError(f"method {config.method!r} needs a probe: set probe_size to the number of clean samples")
         self.parts = composition.create(self)
         self.method, *self.addons = self.parts
@@ -268,7 +268,7 @@ def evaluated_sets(trainer:'Trainer')->dict: # name -> (images, labels [n], posi
     "The test sets, and the noisy validation split where there is one"
     data = trainer.data
     sets = {k: (images.to(trainer.device), y, None) for k, (images, y) in test_sets(data.source).items()}
-    if len(data.valid_index): sets['valid'] = trainer.images, data.valid_labels, data.valid_index
+    if len(data.valid): sets['valid'] = trainer.images, data.valid.given, data.valid.index
     return sets
 
 def test_metrics(trainer:'Trainer')->dict: # <set>_<measure>_<network> -> number
@@ -287,7 +287,7 @@ def final_sets(trainer:'Trainer')->dict: # name -> (images, labels [n], position
     "The images of which the final networks say what they make of them"
     data = trainer.data
     sets = {'': (trainer.images, data.noise.given, data.index),
-            'valid': (trainer.images, data.valid_labels, data.valid_index),
+            'valid': (trainer.images, data.valid.given, data.valid.index),
             'test': (data.source.test.to(trainer.device), data.source.test_labels, None)}
     return {name: (images, labels, index) for name, (images, labels, index) in sets.items() if len(labels)}
 
