@@ -32,7 +32,7 @@ def load(c:Config, device=None, # None: that of the configuration
     source, noise = noisy(c, quiet, check)
     probe = read_probe(c.probe_file, source) if c.probe_file else None
     data = split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe, c.val_fold)
-    if c.scores_file: data = without_suspects(data, read_scores(c.scores_file, data.index), c.remove_ratio, c.seed)
+    if c.scores_file: data = without_suspects(data, read_scores(c.scores_file, data), c.remove_ratio, c.seed)
     return data if c.threshold is None else with_threshold(data, c.threshold, c.seed)
 
 def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
