@@ -89,7 +89,7 @@ def in_sidebar(contents):
     return errs
 
 def check_site():
-    "_quarto.yml is well formed, the sidebar has each notebook once, a folder in one place; no two pages of one name or title"
+    "_quarto.yml is well formed, each notebook once in the sidebar, a folder in one place; no two pages of one title"
     from jsonschema import Draft202012Validator
     try: q = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as e: return [f"_quarto.yml cannot be read: {' '.join(str(e).split())}"]
@@ -154,7 +154,7 @@ def wrong_link(
         return f"links to {link}: no heading of {to} has this name"
 
 def exported_names():
-    "module of the kit -> the names at its top level; packages too"
+    "module of the kit -> the names that are defined at its top level; packages too"
     found = {}
     for f in FILES:
         if not f.startswith(LIB + "/") or not f.endswith(".py"): continue
@@ -164,8 +164,6 @@ def exported_names():
         names = found.setdefault(name, set())
         for n in tree.body:
             if hasattr(n, "name"): names.add(n.name)
-            if isinstance(n, (ast.Import, ast.ImportFrom)):
-                names |= {(a.asname or a.name).split(".")[0] for a in n.names}
             names |= {m.id for m in ast.walk(n) if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Store)}
         while "." in name:
             name, _, child = name.rpartition(".")

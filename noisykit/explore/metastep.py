@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import check_name
 from ..data.source import load_dataset
-from ..data.split import split
+from ..data.split import Probe, split
 from .widgets import Explorer, canvas, explorer
 from ..data.images import torch_stream
 from ..train.metagrad import ENGINES, LEVELS, net_at, check_scale, meta_grad, moved_parameters, updates, weigh
@@ -69,14 +69,14 @@ class Ground:
     def probe(self, size:int, kind:str='balanced', # or a class's name
               seed:int=0)->tuple: # (rows [size], labels [size]), and the same of up to 30 others, balanced
         "Clean samples out of the pool, the classes in turn or one class alone"
-        y, classes = self.data.probe_labels, self.source.classes
+        y, classes = self.data.probe.labels, self.source.classes
         check_name('probe', kind, ['balanced', *classes])
         i = stream(seed, 'probe').permutation(len(y))
         i = i[np.argsort(pd.Series(i).groupby(y[i].numpy()).cumcount(), kind='stable')]
         there = i if kind == 'balanced' else i[y[i].numpy() == classes.index(kind)]
         if not 0 < size <= len(there): raise ValueError(f"probe_size {size} is outside 1..{len(there)}, the clean samples that {'there are' if kind == 'balanced' else f'show {kind!r}'}")
         chosen, others = there[:size], np.setdiff1d(i, there[:size], assume_unique=True)[:30]
-        return self.data.probe_index[chosen], y[chosen], self.data.probe_index[others], y[others]
+        return self.data.probe.index[chosen], y[chosen], self.data.probe.index[others], y[others]
 
 ground = lru_cache(4)(Ground) # always called with dataset, data_dir and seed, in this order
 

@@ -14,7 +14,6 @@ from .. import plots
 from ..data.source import Source, load_dataset
 from .widgets import Explorer, canvas, explorer
 from ..data.noise import LAWS, make_noise
-from ..data.texts import shown
 
 # %% ../../nbs/explore/noise.ipynb #figure-code
 def noise_figure(source:Source|str='mnist5k', # or a data set's name
@@ -35,7 +34,7 @@ def noise_figure(source:Source|str='mnist5k', # or a data set's name
     axs[0].legend(fontsize=8, ncols=2, loc='upper center')
     if C <= 10: axs[0].set_xticks(range(C), plots.ticks(source.classes), fontsize=8, rotation=90 if max(map(len, source.classes)) > 2 else 0)
     plots.matrices(noise.matrix, noise.given, noise.true, source.classes, axs[1:])
-    plots.noise_grid(lambda rows: shown(source.train.take(rows)), noise.given, noise.true, source.classes, seed=seed, columns=16, fig=below)
+    plots.noise_grid(lambda rows: source.train.take(rows).content, noise.given, noise.true, source.classes, seed=seed, columns=16, fig=below)
     return fig
 
 # %% ../../nbs/explore/noise.ipynb #explorer-code
