@@ -4,16 +4,27 @@
     python tests/check_tree.py export paths    these only
 """
 import ast, configparser, json, os, re, shutil, subprocess, sys, tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stills import views
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN_NBS = "run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels", "explore"     # must have papermill's parameters cell
-PARAMS = {"run_method": {"method", "run_dir"}}            # what the Makefile passes with -p
+PARAMS = {"nbs/run_method.ipynb": {"method", "run_dir"}} # what the Makefile passes with -p
 KB, INDEX_KB = 200, 300
+# The floors of the house, the lowest first: a folder of nbs/, or one notebook of it that stands on another floor than
+# its folder. An import points to a lower floor or stays in its folder; folders of one floor do not know each other.
+FLOORS = [["ground"],
+          ["data"],
+          ["train", "datasets"],
+          ["methods", "detection", "run/study", "run/resolve"],
+          ["run/assemble"],
+          ["run"],
+          ["plots"],
+          ["audit"],
+          ["explore", "bench"]]
 # traces of somebody's machine: home and work folders, the packages of a virtual environment, a package index
-TRACES = re.compile(r"(?<![\w.:/~-])/(?:home|Users|root|work)/[.\w-]{2}|/tmp/w\b|\w/site-packages/|pypi\.org|files\.pythonhosted|download\.pytorch")
+TRACES = re.compile(r"(?<![\w.:/~-])/(?:home|Users|root|work)/[.\w-]{2}|/tmp/w\b|\w/site-packages/"
+                    r"|pypi\.org|files\.pythonhosted|download\.pytorch")
 SELF = "tests/check_tree.py"
 
 ini = configparser.ConfigParser(interpolation=None)
@@ -51,63 +62,184 @@ def check_export():
                 (dst := Path(d, f)).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / f, dst, follow_symlinks=False)
         old = {f for f in FILES if f.startswith(LIB + "/") and f.endswith(".py")}
-        for f in old:  # what does not come back has no notebook
+        for f in old: # what does not come back has no notebook
             if not (f.endswith("/__init__.py") and Path(d, f).stat().st_size): Path(d, f).unlink()
-        run = subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export\nfrom nbdev.clean import nbdev_clean\nnbdev_export(); nbdev_clean()"],
-                             cwd=d, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "IN_TEST"})
-        if run.returncode: return [f"nbdev_export/nbdev_clean failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}"]
+        code = ("from nbdev.doclinks import nbdev_export\nfrom nbdev.clean import nbdev_clean\n"
+                "nbdev_export(); nbdev_clean()")
+        env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
+        run = subprocess.run([sys.executable, "-c", code], cwd=d, capture_output=True, text=True, env=env)
+        if run.returncode:
+            return [f"nbdev_export/nbdev_clean failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}"]
         new = {p.relative_to(d).as_posix() for p in Path(d, LIB).rglob("*.py")}
+        def same(f): return Path(d, f).read_bytes() == (ROOT / f).read_bytes()
         errs = [f"{f} has no notebook that exports it: delete it, or write it in a notebook" for f in sorted(old - new)]
         errs += [f"{f} is missing: run `nbdev_export` (make prepare)" for f in sorted(new - old)]
-        same = lambda f: Path(d, f).read_bytes() == (ROOT / f).read_bytes()
-        errs += [f"{f} is not what its notebook exports: run `nbdev_export` (make prepare); changes go into the notebook" for f in sorted(old & new) if not same(f)]
+        errs += [f"{f} is not what its notebook exports: run `nbdev_export` (make prepare), and edit the notebook only"
+                 for f in sorted(old & new) if not same(f)]
         errs += [f"{f} is not clean: run `nbdev_clean` (make prepare)" for f in NOTEBOOKS if not same(f)]
     return errs
 
 def front_matter(cells, key):
     "The value of `key` in a raw `---` cell, or in the list under the title"
     for c in cells:
-        if c["cell_type"] == "raw" and (m := re.search(rf"^{key}:\s*(\S+)", text(c), re.M)): return m[1].lower()
-        if c["cell_type"] == "markdown" and text(c).startswith("# ") and (m := re.search(rf"^- {key}:\s*(\S+)", text(c), re.M)): return m[1].lower()
+        under_title = c["cell_type"] == "markdown" and text(c).startswith("# ")
+        pattern = rf"^{key}:\s*(\S+)" if c["cell_type"] == "raw" else rf"^- {key}:\s*(\S+)" if under_title else None
+        if pattern and (m := re.search(pattern, text(c), re.M)): return m[1].lower()
+
+def tagged(cells):
+    "The cells that papermill's parameters go behind: a notebook with one is run, not tested"
+    return [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+
+def wrong_state(f, nb):
+    "What is wrong with a notebook as it is stored"
+    cells, kernel = nb["cells"], nb["metadata"].get("kernelspec", {}).get("name")
+    if kernel != "python3": yield f"the kernel is {kernel!r}; every notebook says 'python3'"
+    version = nb.get("nbformat"), nb.get("nbformat_minor")
+    if version != (4, 5): yield f"nbformat {version[0]}.{version[1]}, wanted 4.5: save it in JupyterLab 4"
+    ids = [c.get("id") for c in cells]
+    if not all(ids) or len(set(ids)) < len(ids):
+        yield "a cell has no id, or two have the same: save it in JupyterLab 4"
+    kb, most = (ROOT / f).stat().st_size / 1000, INDEX_KB if f == f"{NBS}/index.ipynb" else KB
+    if kb > most: yield f"{kb:.0f} kB, more than {most}: smaller figures, shorter outputs"
+    for c in cells:
+        if any(o["output_type"] == "error" for o in c.get("outputs", [])):
+            yield f"cell {c.get('id')} has an error output: repair and run it again"
+        if re.search(r"\bTODO\b", text(c)): yield f"cell {c.get('id')} says TODO: do it, or file an issue"
+    if views(nb) or nb["metadata"].get("widgets"):
+        yield "it stores widgets, which need their kernel: run `make prepare`, which leaves their pictures"
+
+def wrong_parameters(f, cells):
+    "What is wrong with the parameters of a notebook that is run"
+    skipped, found = front_matter(cells, "skip_exec") == "true", tagged(cells)
+    if not found:
+        if skipped: yield "no cell is tagged `parameters`: papermill -p would change nothing"
+        return
+    if len(found) > 1: yield f"{len(found)} cells are tagged `parameters`, one must be"
+    if found[0] is not next(c for c in cells if c["cell_type"] == "code"):
+        yield "the cell tagged `parameters` must be the first code cell"
+    if not skipped:
+        yield "a run notebook needs `skip_exec: true` in its front matter, or nbdev_test would do the whole run"
+    try: nodes = list(ast.walk(ast.parse(text(found[0]))))
+    except SyntaxError:
+        yield "the parameters cell is not plain Python"
+        return
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if lacks := PARAMS.get(f, set()) - names:
+        yield f"the parameters cell does not set {', '.join(sorted(lacks))}, which `make run` passes"
 
 def check_notebooks():
-    "kernel, cell ids, size, no error outputs, parameters cells"
-    errs = []
+    "kernel, cell ids, size, no error outputs, nothing left to do, parameters cells"
+    errs = [f"{f} is missing, which `make run` runs" for f in PARAMS if f not in NOTEBOOKS]
     for f in NOTEBOOKS:
-        nb, stem = load(f), Path(f).stem
+        nb = load(f)
         if isinstance(nb, str): errs.append(f"{f} is not valid JSON: {nb}"); continue
-        cells, say = nb["cells"], lambda s: errs.append(f"{f}: {s}")
-        kernel = nb["metadata"].get("kernelspec", {}).get("name")
-        if kernel != "python3": say(f"the kernel is {kernel!r}; every notebook says 'python3'")
-        if (nb.get("nbformat"), nb.get("nbformat_minor")) != (4, 5): say(f"nbformat {nb.get('nbformat')}.{nb.get('nbformat_minor')}, wanted 4.5: save it in JupyterLab 4")
-        ids = [c.get("id") for c in cells]
-        if not all(ids) or len(set(ids)) < len(ids): say("a cell has no id, or two have the same: save it in JupyterLab 4")
-        kb, most = (ROOT / f).stat().st_size / 1000, INDEX_KB if stem == "index" else KB
-        if kb > most: say(f"{kb:.0f} kB, more than {most}: smaller figures, shorter outputs")
-        for c in cells:
-            if any(o["output_type"] == "error" for o in c.get("outputs", [])): say(f"cell {c.get('id')} has an error output: repair and run it again")
-        if views(nb) or nb["metadata"].get("widgets"): say("it stores widgets, which are nothing without their kernel: run `make prepare`, which leaves their pictures")
-        code = [c for c in cells if c["cell_type"] == "code"]
-        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
-        if stem in RUN_NBS and not tagged: say("no cell is tagged `parameters`: papermill -p would change nothing")
-        if not tagged: continue
-        if len(tagged) > 1: say(f"{len(tagged)} cells are tagged `parameters`, one must be")
-        if tagged[0] is not code[0]: say("the cell tagged `parameters` must be the first code cell")
-        if front_matter(cells, "skip_exec") != "true": say("a run notebook needs `skip_exec: true` in a raw cell of front matter, or nbdev_test would do the whole run")
-        try: names = {n.id for n in ast.walk(ast.parse(text(tagged[0]))) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        except SyntaxError: say("the parameters cell is not plain Python"); continue
-        if lacks := PARAMS.get(stem, set()) - names: say(f"the parameters cell does not set {', '.join(sorted(lacks))}, which `make run` passes")
+        errs += [f"{f}: {e}" for e in [*wrong_state(f, nb), *wrong_parameters(f, nb["cells"])]]
     return errs
+
+def modules():
+    "name -> (syntax tree, notebook under nbs/ without .ipynb) of what notebooks export"
+    found = {}
+    for f in FILES:
+        if not f.startswith(LIB + "/") or not f.endswith(".py"): continue
+        source = (ROOT / f).read_text(encoding="utf-8")
+        m = re.search(r"^# AUTOGENERATED.*File to edit: (\S+)\.ipynb", source, re.M)
+        if not m: continue
+        try: tree = ast.parse(source)
+        except SyntaxError: continue # check_export says it
+        notebook = os.path.relpath(os.path.normpath(PurePosixPath(f).parent / m[1]), NBS)
+        found[f[:-3].replace("/", ".")] = tree, notebook
+    return found
+
+def imports(
+    name, # of a module
+    tree, # its syntax tree
+    names, # of all modules
+):
+    "Pairs (module of the kit, name that is taken from it or None), those inside of functions too"
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Import): yield from ((a.name, None) for a in n.names if a.name in names)
+        if not isinstance(n, ast.ImportFrom): continue
+        start = name.split(".")[:-n.level] if n.level else []
+        module = ".".join(start + (n.module or "").split(".")).strip(".")
+        for a in n.names:
+            whole = f"{module}.{a.name}"
+            if whole in names: yield whole, None
+            elif module in names: yield module, a.name
+
+def floor(notebook):
+    "The number of its floor and its folder"
+    folder = str(PurePosixPath(notebook).parent)
+    number = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+    return number.get(notebook, number.get(folder)), folder
+
+def circles(
+    arrows, # module -> modules that it imports
+):
+    "Circles of imports, each as a list of modules that starts and ends with the same"
+    found, done = [], set()
+    def walk(module, path):
+        if module in path: found.append(path[path.index(module):] + [module]); return
+        if module in done: return
+        for other in sorted(arrows[module]): walk(other, path + [module])
+        done.add(module)
+    for module in sorted(arrows): walk(module, [])
+    return found
+
+def strings(tree):
+    "The texts in a module's code, without descriptions"
+    parts = [n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+    described = {id(n.body[0].value) for n in parts if n.body and isinstance(n.body[0], ast.Expr)}
+    texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return [n.value for n in texts if id(n) not in described]
+
+def wrong_drawing():
+    "What CONTRIBUTING.md says of the house and is not so: a folder's notebooks, the floors"
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8") if "CONTRIBUTING.md" in FILES else ""
+    drawn = dict(re.findall(r"^  (\w+)/ +(.+)$", said, re.M))
+    folders = {}
+    for path in map(PurePosixPath, NOTEBOOKS):
+        folders.setdefault(str(path.parent.relative_to(NBS)), set()).add(path.stem)
+    for folder, names in sorted(folders.items()):
+        words = drawn.get(folder, "")
+        if folder == "." or words[:1] == "(" or " " in words.replace("  ", ""): continue # in words, no list
+        if set(words.split()) != names:
+            yield f"CONTRIBUTING.md draws {folder}/ with {words}; it has {'  '.join(sorted(names))}"
+    rows = re.findall(r"^\| \d+ \| (.+?) \|", said, re.M)
+    if [re.findall(r"`([^`]+)`", row) for row in rows[::-1]] != FLOORS:
+        yield f"the table of floors in CONTRIBUTING.md is not FLOORS of {SELF}, the lowest last"
+
+def check_house():
+    "imports point to lower floors, in no circle, to public names; one module knows the checkpoint's name"
+    rooms, errs, arrows, owners = modules(), [], {}, []
+    for name, (tree, notebook) in rooms.items():
+        arrows[name] = {other for other, _ in imports(name, tree, rooms)} - {name}
+        number, folder = floor(notebook)
+        if number is None:
+            errs.append(f"{NBS}/{notebook}.ipynb exports, and FLOORS of {SELF} has no floor for {folder}/")
+            continue
+        for other in sorted(arrows[name]):
+            above, beside = floor(rooms[other][1])
+            if above is not None and (above > number or above == number and beside != folder):
+                errs.append(f"{NBS}/{notebook}.ipynb imports {other}, which is not on a lower floor")
+        hidden = {(other, n) for other, n in imports(name, tree, rooms) if n and n[0] == "_" and n[:2] != "__"}
+        errs += [f"{NBS}/{notebook}.ipynb imports {n} of {other}, which is that module's own"
+                 for other, n in sorted(hidden)]
+        if any("checkpoint.pt" in s for s in strings(tree)): owners.append(f"{NBS}/{notebook}.ipynb")
+    errs += [f"a circle of imports: {' -> '.join(c)}" for c in circles(arrows)]
+    if len(owners) > 1:
+        errs.append(f"checkpoint.pt is named in {', '.join(owners)}: one of them owns it, and the others ask that one")
+    return errs + list(wrong_drawing())
 
 def lines_of(f):
     "(where, line) of a text file; of a notebook its sources and text outputs, without the pictures"
     if not f.endswith(".ipynb") or isinstance(nb := load(f), str):
         try: return [(str(i), l) for i, l in enumerate((ROOT / f).read_text(encoding="utf-8").splitlines(), 1)]
-        except ValueError: return []  # not text
-    flat = lambda x: x if isinstance(x, str) else "".join(map(str, x)) if isinstance(x, list) else json.dumps(x)
+        except ValueError: return [] # not text
+    def flat(x): return x if isinstance(x, str) else "".join(map(str, x)) if isinstance(x, list) else json.dumps(x)
     parts = [("metadata", json.dumps(nb["metadata"]))]
     for c in nb["cells"]:
-        outs = [flat(v) for o in c.get("outputs", []) for k, v in [*o.items(), *o.get("data", {}).items()] if k in ("text", "traceback") or k.startswith(("text/", "application/"))]
+        items = [item for o in c.get("outputs", []) for item in [*o.items(), *o.get("data", {}).items()]]
+        outs = [flat(v) for k, v in items if k in ("text", "traceback") or k.startswith(("text/", "application/"))]
         parts += [(f"cell {c.get('id')}", t) for t in [text(c), *outs]]
     return [(w, l) for w, t in parts for l in t.splitlines()]
 
@@ -126,13 +258,15 @@ def check_readme():
     from readme import readme
     try: want = readme(ROOT)
     except Exception as e: return [f"README.md cannot be made from {NBS}/index.ipynb: {e}"]
-    if "README.md" not in FILES or (ROOT / "README.md").read_text(encoding="utf-8") != want: return [f"README.md is not what {NBS}/index.ipynb yields: run `make readme`"]
-    return []
+    have = (ROOT / "README.md").read_text(encoding="utf-8") if "README.md" in FILES else ""
+    return [] if have == want else [f"README.md is not what {NBS}/index.ipynb yields: run `make readme`"]
 
-CHECKS = {"export": check_export, "notebooks": check_notebooks, "paths": check_paths, "readme": check_readme}
+CHECKS = {"export": check_export, "notebooks": check_notebooks, "house": check_house,
+          "paths": check_paths, "readme": check_readme}
 
 def main(names, checks=CHECKS):
-    if unknown := set(names) - set(checks): sys.exit(f"no check called {', '.join(sorted(unknown))}; there are {', '.join(checks)}")
+    if unknown := set(names) - set(checks):
+        sys.exit(f"no check called {', '.join(sorted(unknown))}; there are {', '.join(checks)}")
     bad = 0
     for name in names or checks:
         errs = checks[name]()

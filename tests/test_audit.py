@@ -14,7 +14,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from noisykit.audit.audit import audit, confident_class, list_images, noise_rate
+from noisykit.audit.audit import audit
+from noisykit.audit.judge import confident_class, estimate_noise_rate
+from noisykit.audit.look import list_images
 from noisykit.errors import sentence
 from noisykit.data.source import load_dataset
 from noisykit.audit.decisions import Suspects
@@ -132,7 +134,7 @@ def test_names_cannot_break_the_page(tmp_path):
     audit(own, tmp_path/"run", epochs=1, folds=2, weights="random", device="cpu")
     assert "not valid UTF-8" in (tmp_path/"run/problems.csv").read_text()
     page = (tmp_path/"run/audit.html").read_text()
-    assert page.count("<script>") == 1 and "<img src=x" not in page and "<b>mine" not in page and "&lt;script&gt;alert(1)&lt;" in page and "b&amp;amp;&#x27;&quot;" in page
+    assert page.count("<script>") == 1 and "<img src=x" not in page and "<b>mine" not in page and "&lt;script&gt;alert(1)&lt;" in page and "b&amp;amp;&#39;&#34;" in page
 
 def test_a_folder_named_from_elsewhere(tmp_path, monkeypatch):
     "../own is the same folder, for the audit and for who decides about it later"
@@ -230,5 +232,5 @@ def test_noise_rate_of_known_noise():
     for share in (0, .05, .2):
         given = np.where(rng.random(len(true)) < share, (true + rng.integers(1, 10, len(true))) % 10, true)
         probs = cross_val_predict(KNeighborsClassifier(15), load.data, given, cv=5, method="predict_proba")
-        rate, low, high = noise_rate(given, confident_class(given, probs), 10)
+        rate, low, high = estimate_noise_rate(given, confident_class(given, probs), 10)
         assert abs(rate - (given != true).mean()) < .015 and low - .002 <= (given != true).mean() <= high and .005 < high - low < .05

@@ -4,26 +4,41 @@ import json, re, subprocess, sys
 from conftest import ENV
 from test_repo import pristine, tree  # noqa: F401
 
-def test_every_page_documents_what_its_notebook_exports(tree):  # noqa: F811
-    "nbdev imports the modules and runs the cells with imports, so this takes half a minute; tests/check_docs.py has what is quick"
-    env = {k: v for k, v in ENV.items() if k != "IN_TEST"} | {"PYTHONPATH": str(tree)}
-    done = subprocess.run([sys.executable, "-W", "always::UserWarning:nbdev", "-c", "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"], cwd=tree, env=env, capture_output=True, text=True)
+def staged(root, *flags):
+    "nbdev's pages, with a process that imports the modules: path -> text"
+    env = {k: v for k, v in ENV.items() if k != "IN_TEST"} | {"PYTHONPATH": str(root)}
+    code = "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"
+    done = subprocess.run([sys.executable, *flags, "-c", code], cwd=root, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "UserWarning" not in done.stderr, done.stderr[-2000:]
-    pages = {p: p.read_text() for p in (tree/"_proc").rglob("*.ipynb")}
-    def in_code(text): return [m for c in json.loads(text)["cells"] for o in c.get("outputs", []) for fence in re.findall(r"^```.*?^```", "".join(o.get("data", {}).get("text/markdown", "")), re.M | re.S) for m in re.findall(r"`\]\(http", fence)]
-    assert any(map(in_code, pages.values()))
+    return {p.relative_to(root/"_proc"): p.read_text() for p in (root/"_proc").rglob("*.ipynb")}
+
+def links_in_code(text):
+    "Links in the fenced code of a page's outputs, where they are shown as they are written"
+    outputs = [o for c in json.loads(text)["cells"] for o in c.get("outputs", [])]
+    markdown = ["".join(o.get("data", {}).get("text/markdown", "")) for o in outputs]
+    fences = [fence for md in markdown for fence in re.findall(r"^```.*?^```", md, re.M | re.S)]
+    return [link for fence in fences for link in re.findall(r"`\]\(http", fence)]
+
+def address(path, text):
+    "The page's address on the site"
+    return (path.parent/re.search(r"output-file: (\S+?)\\n", text)[1]).as_posix()
+
+def test_every_page_documents_what_its_notebook_exports(tree):  # noqa: F811
+    "nbdev imports the modules and runs the cells with imports, so this takes a minute; tests/check_docs.py has what is quick"
+    pages = staged(tree, "-W", "always::UserWarning:nbdev")
+    assert any(map(links_in_code, pages.values()))
     assert subprocess.run([sys.executable, "tests/pages.py"], cwd=tree).returncode == 0
-    after = {p: p.read_text() for p in pages}
-    assert not any(map(in_code, after.values())) and all(len(json.loads(pages[p])["cells"]) == len(json.loads(after[p])["cells"]) for p in pages) and any("`](http" in t for t in after.values())
-    again = subprocess.run([sys.executable, "-c", "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"], cwd=tree, env=env, capture_output=True, text=True)
-    assert again.returncode == 0 and {p: p.read_text() for p in pages} == after  # nbdev_docs leaves them so
-    index = {}
+    after = {p: (tree/"_proc"/p).read_text() for p in pages}
+    assert not any(map(links_in_code, after.values())) and any("`](http" in t for t in after.values())
+    assert all(len(json.loads(pages[p])["cells"]) == len(json.loads(after[p])["cells"]) for p in pages)
+    assert staged(tree) == after # nbdev_docs leaves them so
+    index, at = {}, {address(p, t): t for p, t in after.items()}
+    assert len(at) == len(after)
     exec((tree/"noisykit/_modidx.py").read_text(), index)
     for module, symbols in index["d"]["syms"].items():
         for name, (page, _) in symbols.items():
             name = name.removeprefix(module + ".")
             if "." in name or name[0] == "_": continue
-            of = [t for t in after.values() if f"output-file: {page.split('#')[0]}" in t]
-            assert len(of) == 1, (module, page)
-            shown = [c for c in json.loads(of[0])["cells"] if f"show_doc({name})" in "".join(c["source"])]
-            assert len(shown) == 1 and "source" in json.dumps(shown[0]["outputs"]), f"{name} has no description on the page of {module}"
+            cells = json.loads(at[page.split("#")[0]])["cells"]
+            shown = [c for c in cells if f"show_doc({name})" in "".join(c["source"])]
+            assert len(shown) == 1 and "source" in json.dumps(shown[0]["outputs"]), f"{name} is not described on {page}"

@@ -10,7 +10,9 @@ BLOCK = "import sys\nfor m in ('nbdev', 'execnb', 'fastcore', 'ghapi', 'fastgit'
 
 def test_the_library_needs_no_nbdev():
     "Every module imports, and a run starts, where nbdev and what it brings are not installed"
-    use = "import noisykit, noisykit.plots, noisykit.timing\nfrom noisykit.run import resolve\nprint(noisykit.__version__, resolve(method='l2r')[0].model)"
+    use = ("import pkgutil, importlib, noisykit\n"
+           "for m in pkgutil.walk_packages(noisykit.__path__, 'noisykit.'): importlib.import_module(m.name)\n"
+           "from noisykit.resolve import resolve\nprint(noisykit.__version__, resolve(method='l2r')[0].model)")
     done = run("-c", BLOCK + use, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0.0.1", "cnn"]

@@ -7,7 +7,6 @@ from readme import readme  # pytest puts tests/ on the path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE", "MFLAGS")) and k != "IN_TEST"}
-RUN_NBS = ["run_method", "run_detector", "run_sweep", "view_noise", "plot_run", "evaluate_run", "bench_metastep", "bench_methods", "bench_scaling", "bench_loader", "table_l2r", "table_sln", "table_isic", "table_methods", "table_detectors", "table_audit", "train_detector", "exchange_dynamics", "bench_dynamics", "audit", "debug_labels", "explore"]
 
 def sh(*args, cwd): return subprocess.run(args, cwd=cwd, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
@@ -48,13 +47,16 @@ def edit(path, change):
 
 def is_params(c): return "parameters" in c["metadata"].get("tags", [])
 def params(nb): return next(c for c in nb["cells"] if is_params(c))
+def is_run(path): return any(map(is_params, json.loads(path.read_text(encoding="utf-8"))["cells"]))
+RUN_NBS = [p.relative_to(ROOT).as_posix() for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if p.parent.name[0] != "." and is_run(p)]
+assert {"nbs/run_method.ipynb", "nbs/explore.ipynb"} <= set(RUN_NBS)
 def code(nb): return next(c for c in nb["cells"] if c["cell_type"] == "code")
 
 def test_the_tree_passes_and_is_left_alone(tree):
     before = fingerprint(tree)
     rc, out = check(tree)
     assert rc == 0, out
-    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in ("export", "notebooks", "paths", "readme")]
+    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in ("export", "notebooks", "house", "paths", "readme")]
     rc, out = check(tree, *DOCS)
     assert rc == 0 and [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in DOCS], out
     assert fingerprint(tree) == before
@@ -63,9 +65,9 @@ def test_the_tree_passes_and_is_left_alone(tree):
 def test_unknown_check(tree, script): assert sh(sys.executable, f"tests/{script}.py", "exprot", cwd=tree).returncode == 1
 
 def test_edited_module(tree):
-    with open(tree / "noisykit/noise.py", "a") as f: f.write("x = 1\n")
-    refused(tree, "export", "noisykit/noise.py", "nbdev_export")
-    assert (tree / "noisykit/noise.py").read_text().endswith("x = 1\n")  # the check did not write over it
+    with open(tree / "noisykit/data/noise.py", "a") as f: f.write("x = 1\n")
+    refused(tree, "export", "noisykit/data/noise.py", "nbdev_export")
+    assert (tree / "noisykit/data/noise.py").read_text().endswith("x = 1\n")  # the check did not write over it
 
 def test_edited_module_in_a_folder(tree):
     with open(tree / "noisykit/methods/l2r.py", "a") as f: f.write("x = 1\n")
@@ -74,7 +76,7 @@ def test_edited_module_in_a_folder(tree):
 def test_notebook_edited_but_not_exported(tree):
     def change(nb): next(c for c in nb["cells"] if "".join(c["source"]).startswith("#| export"))["source"].append("\nnew_name = 1")
     edit(tree / "nbs/data/noise.ipynb", change)
-    refused(tree, "export", "noisykit/noise.py", "nbdev_export")
+    refused(tree, "export", "noisykit/data/noise.py", "nbdev_export")
 
 def test_notebook_that_cannot_be_exported(tree):
     def change(nb): next(c for c in nb["cells"] if "".join(c["source"]).startswith("#| export"))["source"].append("\ndef (")
@@ -87,8 +89,8 @@ def test_orphan_module(tree, name):
     refused(tree, "export", f"noisykit/{name}", "no notebook")
 
 def test_missing_module(tree):
-    (tree / "noisykit/noise.py").unlink()
-    refused(tree, "export", "noisykit/noise.py", "missing")
+    (tree / "noisykit/data/noise.py").unlink()
+    refused(tree, "export", "noisykit/data/noise.py", "missing")
 
 def test_executed_notebook(tree):
     edit(tree / "nbs/data/noise.ipynb", lambda nb: code(nb).update(execution_count=3))
@@ -99,10 +101,10 @@ def test_broken_notebook(tree):
     refused(tree, "export", "nbs/data/noise.ipynb", "JSON")
     refused(tree, "notebooks", "nbs/data/noise.ipynb", "JSON")
 
-@pytest.mark.parametrize("stem", RUN_NBS)
-def test_parameters_tag_removed(tree, stem):
-    edit(tree / f"nbs/{stem}.ipynb", lambda nb: params(nb).update(metadata={}))
-    refused(tree, "notebooks", f"nbs/{stem}.ipynb", "parameters")
+@pytest.mark.parametrize("notebook", RUN_NBS)
+def test_parameters_tag_removed(tree, notebook):
+    edit(tree / notebook, lambda nb: params(nb).update(metadata={}))
+    refused(tree, "notebooks", notebook, "parameters")
     assert check(tree, "export")[0] == 0  # clean all the same: only this check sees it
 
 def _two(nb): nb["cells"].append({**params(nb), "id": "second"})
@@ -121,12 +123,45 @@ def _kernel(nb): nb["metadata"]["kernelspec"]["name"] = "mine"
 def _minor(nb): nb["nbformat_minor"] = 4
 def _id(nb): nb["cells"][1]["id"] = nb["cells"][0]["id"]
 def _big(nb): code(nb)["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x" * 200_001]}]
-def _widget(nb): code(nb)["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}}]
+def _widget(nb):
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    code(nb)["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": view}]
+def _todo(nb): nb["cells"][-1]["source"] = ["TO", "DO: say why"]
 
-@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"), (_big, "kB"), (_widget, "stores widgets")])
+@pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"),
+                                          (_big, "kB"), (_widget, "stores widgets"), (_todo, "TODO")])
 def test_notebook_state(tree, change, word):
     edit(tree / "nbs/data/noise.ipynb", change)
     refused(tree, "notebooks", "nbs/data/noise.ipynb", word)
+
+@pytest.mark.parametrize("module, line, words", [
+    ("data/noise", "from ..run import run_method", ["nbs/data/noise.ipynb", "noisykit.run", "lower floor"]),
+    ("data/noise", "def late():\n    from noisykit.train.method import Method", ["noisykit.train.method", "lower floor"]),
+    ("data/noise", "import noisykit.plots.runs", ["noisykit.plots.runs", "lower floor"]),
+    ("datasets/cifar", "from ..train.method import Method", ["noisykit.train.method", "lower floor"]),
+    ("errors", "from noisykit import record\nfrom noisykit.record import Run", ["circle", "noisykit.errors -> noisykit.record"]),
+    ("methods/l2r", "from ..train.method import _made_up", ["_made_up of noisykit.train.method"]),
+    ("explore/noise", "path = f'{path}/checkpoint.pt'", ["checkpoint.pt", "nbs/explore/noise.ipynb"])])
+def test_the_house(tree, module, line, words):
+    if "circle" in words:
+        with open(tree / "noisykit/record.py", "a") as f: f.write("from .errors import ranged\n")
+    with open(tree / f"noisykit/{module}.py", "a") as f: f.write(line + "\n")
+    refused(tree, "house", *words)
+
+@pytest.mark.parametrize("old, new, words", [
+    ("  train/        method", "  train/        methods", ["draws train/", "method"]), ("  lessons/ ", "  lesons/ ", ["draws lessons/"]),
+    ("`train`, `datasets`", "`train`", ["FLOORS"]), ("  plots/ ", "  plots/         more ", ["draws plots/"])])
+def test_the_drawing(tree, old, new, words):
+    page = tree / "CONTRIBUTING.md"
+    assert old in page.read_text()
+    page.write_text(page.read_text().replace(old, new))
+    refused(tree, "house", "CONTRIBUTING.md", *words)
+
+def test_a_room_has_a_floor(tree):
+    module = "# AUTOGENERATED! DO NOT EDIT! File to edit: ../../nbs/attic/new.ipynb.\n"
+    (tree / "noisykit/attic").mkdir()
+    (tree / "noisykit/attic/new.py").write_text(module)
+    refused(tree, "house", "nbs/attic/new.ipynb", "no floor")
 
 def test_a_trace_of_a_machine(tree):
     (tree / "notes.md").write_text("see /" + "home/somebody/noisykit\n")
@@ -138,20 +173,42 @@ def test_a_trace_of_a_machine(tree):
     refused(tree, "paths", "nbs/data/noise.ipynb")
 
 def test_what_git_ignores_is_not_looked_at(tree):
-    for f in ("runs/a/run.ipynb", "data/mine/x.txt", "nbs/.ipynb_checkpoints/00_noise-checkpoint.ipynb"):
+    for f in ("runs/a/run.ipynb", "data/mine/x.txt", "nbs/.ipynb_checkpoints/index-checkpoint.ipynb"):
         (tree / f).parent.mkdir(parents=True, exist_ok=True)
         (tree / f).write_text("/" + "home/somebody")
     assert check(tree)[0] == 0
 
-@pytest.mark.parametrize("name", ["99_new.ipynb", "more/new.ipynb"])
+def new_page(path, title="Something new"):
+    "A notebook at `path`, with a title of its own"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "nbs/evaluate_run.ipynb", path)
+    def change(nb):
+        cell = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
+        cell["source"] = [f"# {title}\n", "\n", "> One line.\n", "\n", "- skip_exec: true"]
+    edit(path, change)
+
+@pytest.mark.parametrize("name", ["new.ipynb", "data/new.ipynb", "more/new.ipynb"])
 def test_unlisted_notebook(tree, name):
-    (tree / "nbs" / name).parent.mkdir(exist_ok=True)
-    shutil.copy(tree / "nbs/studies/table_l2r.ipynb", tree / "nbs" / name)
+    new_page(tree / "nbs" / name)
     refused(tree, "site", name, "not in the sidebar")
 
+@pytest.mark.parametrize("name", ["methods/new.ipynb", "datasets/new.ipynb", "studies/new.ipynb", "lessons/99_new.ipynb"])
+def test_what_one_adds_needs_no_row(tree, name):
+    new_page(tree / "nbs" / name)
+    rc, out = check(tree, "site")
+    assert rc == 0, out
+
+def test_two_pages_of_one_title(tree):
+    new_page(tree / "nbs/methods/new.ipynb", "Evaluate a run")
+    refused(tree, "site", "nbs/methods/new.ipynb", "nbs/evaluate_run.ipynb", "same title")
+
 def test_listed_notebook_gone(tree):
-    (tree / "nbs/ground/networks.ipynb").unlink()
-    refused(tree, "site", "01_networks.ipynb", "not in nbs/")
+    (tree / "nbs/data/noise.ipynb").unlink()
+    refused(tree, "site", "data/noise.ipynb", "not in nbs/")
+
+def test_a_pattern_without_files(tree):
+    shutil.rmtree(tree / "nbs/bench")
+    refused(tree, "site", "bench/*.ipynb", "not in nbs/")
 
 @pytest.mark.parametrize("old, new, word", [("navbar:", "navbr:", "navbr"), ("output-dir: _docs", "output-dir: site", "output-dir"),
                                             ("css: styles.css", "css: style.css", "style.css"), ("- index.ipynb", "- index.ipynb\n      - index.ipynb", "twice"), ("website:", "website: [", "cannot be read")])
@@ -178,7 +235,7 @@ def test_readme_of_a_notebook(tree):
     out = lambda **data: dict(output_type="display_data", metadata={}, data=data)
     cells = [dict(cell_type="raw", metadata={}, source=["---\nskip_exec: true\n---"]), py("#| hide\nsecret"), py("#|eval: false\nrows[0](x)"),
              py("#| echo: false\nquiet", out(**{"text/plain": ["a table"], "text/html": ["<b>a</b>"]})), py("#| include: false\nsecret"), py("#| export"),
-             md("# T\n\n[n](00_noise.ipynb) [d](../data/README.md#x) [w](https://a.b/c.ipynb) [h](#t) `a[0](b)`\n\n```\nz[1](y)\n```")]
+             md("# T\n\n[n](data/noise.ipynb) [d](../data/README.md#x) [w](https://a.b/c.ipynb) [h](#t) `a[0](b)`\n\n```\nz[1](y)\n```")]
     nb = tree / "nbs/index.ipynb"
     new = dict(nbformat=4, nbformat_minor=5, metadata={}, cells=[{**c, "id": f"c{i}"} for i, c in enumerate(cells)])
     nb.write_text(json.dumps(new))
@@ -198,15 +255,17 @@ def add(path, source, kind="markdown", **cell):
     edit(path, lambda nb: nb["cells"].append(dict(cell_type=kind, id="added", metadata={}, source=[source]) | cell))
 
 @pytest.mark.parametrize("source, word", [
-    ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
-    ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](02_metagrad.ipynb#no-such)", "no heading of nbs/train/metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
-    ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv")])
+    ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
+    ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](../train/metagrad.ipynb#no-such)", "no heading of nbs/train/metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
+    ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv"),
+    ("see `noisykit.data.gone`", "noisykit.data.gone"), ("see `noisykit.run.gone`", "noisykit.run.gone"), ("as in 08_run", "08_run"),
+    ("```python\nfrom noisykit.data.noise import gone\n```", "noisykit.data.noise.gone"), ("see [06b](../methods/l2r.ipynb)", "the number 6")])
 def test_link_leads_nowhere(tree, source, word):
     add(tree / "nbs/data/noise.ipynb", source)
     refused(tree, "links", "nbs/data/noise.ipynb", word)
 
 def test_links_that_lead_somewhere(tree):
-    add(tree / "nbs/data/noise.ipynb", "[m](02_metagrad.ipynb) [w](https://a.b/c.md) [s](#x.y-1-two-_z) [d](#twice-1) [e](#named)\n\n```\n[no](link)\n```\n\n## 3. X.y 1: *Two*, [`_z`](index.ipynb)\n\n## Twice\n\n## Twice\n\n## Other {#named}\n\nmail@fig-x.org")
+    add(tree / "nbs/data/noise.ipynb", "[m](../train/metagrad.ipynb) [w](https://a.b/c.md) [s](#x.y-1-two-_z) [d](#twice-1) [e](#named)\n\n```\n[no](link)\n```\n\n## 3. X.y 1: *Two*, [`_z`](../index.ipynb)\n\n## Twice\n\n## Twice\n\n## Other {#named}\n\nmail@fig-x.org")
     rc, out = check(tree, "links")
     assert rc == 0, out
 
@@ -237,37 +296,41 @@ def test_pages(tree):
     "One thing wrong in each of several notebooks"
     nbs = tree / "nbs"
     def title(nb): return next(c for c in nb["cells"] if c["cell_type"] == "markdown")
-    edit(nbs / "00_noise.ipynb", lambda nb: title(nb).update(source=["# Label noise\n\n> Laws.\n\nThis is lost."]))
-    edit(nbs / "01_networks.ipynb", lambda nb: title(nb).update(source=["# Networks"]))
-    add(nbs / "02_metagrad.ipynb", "import os\nos.getcwd()", "code", outputs=[], execution_count=None)
-    add(nbs / "02b_batchnorm.ipynb", "Of two kinds:\n- one\n- two")
-    edit(nbs / "02c_images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: of b\n- c: d"]))
-    add(nbs / "table_l2r.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
+    edit(nbs / "data/noise.ipynb", lambda nb: title(nb).update(source=["# Label noise\n\n> Laws.\n\nThis is lost."]))
+    edit(nbs / "ground/networks.ipynb", lambda nb: title(nb).update(source=["# Networks"]))
+    add(nbs / "train/metagrad.ipynb", "import os\nos.getcwd()", "code", outputs=[], execution_count=None)
+    add(nbs / "train/batchnorm.ipynb", "Of two kinds:\n- one\n- two")
+    edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: of b\n- c: d"]))
+    add(nbs / "evaluate_run.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
     (nbs / "images").mkdir(exist_ok=True)
-    (nbs / "images/settings.ini").touch()  # a name that nbdev leaves out
+    (nbs / "images/settings.ini").touch() # a name that nbdev leaves out
     rc, out = check(tree, "pages")
-    for f, word in (("00_noise", "This is lost."), ("01_networks", "no description"), ("02_metagrad", "cell added"), ("02b_batchnorm", "no empty line"), ("02c_images", "- `a`: of b"), ("table_l2r", "cell added would be")):
+    said = {"data/noise": "This is lost.", "ground/networks": "no description", "train/metagrad": "cell added",
+            "train/batchnorm": "no empty line", "data/images": "- `a`: of b", "evaluate_run": "cell added would be"}
+    for f, word in said.items():
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
     assert rc == 1 and out.count("FAIL") == 7 and "does not take nbs/images/settings.ini" in out, out
 
-@pytest.mark.parametrize("names, page", [(["12_noise"], "noise.html"), (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
+@pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"), (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
 def test_one_page_one_name(tree, names, page):
-    for n in names:
-        (tree / f"nbs/{n}.ipynb").parent.mkdir(exist_ok=True)
-        shutil.copy(tree / "nbs/studies/table_l2r.ipynb", tree / f"nbs/{n}.ipynb")
+    for n in names: new_page(tree / f"nbs/{n}.ipynb", n)
     refused(tree, "site", "one page", page)
 
-@pytest.mark.parametrize("first, second", [("- index.ipynb\n", "- 00_noise.ipynb\n"), ("- 01_networks.ipynb\n", "- 02_metagrad.ipynb\n"), ("- 00_noise.ipynb\n", "- 00a_checks.ipynb\n")])
-def test_sidebar_in_order(tree, first, second):
+@pytest.mark.parametrize("old, new, words", [
+    ("contents: lessons/*.ipynb", "contents: [lessons/02_memorisation.ipynb, lessons/01_what_label_noise_does.ipynb]",
+     ["lessons/01_what_label_noise_does.ipynb after lessons/02_memorisation.ipynb"]),
+    ("- index.ipynb\n      - explore.ipynb\n", "- explore.ipynb\n      - index.ipynb\n", ["starts with index.ipynb"]),
+    ("- commands.ipynb\n", "- commands.ipynb\n          - data/noise.ipynb\n", ["data/ in several sections", "Data"])])
+def test_sidebar_in_order(tree, old, new, words):
     q = tree / "_quarto.yml"
-    assert first in q.read_text() and second in q.read_text()
-    q.write_text(q.read_text().replace(first, "@").replace(second, first).replace("@", second))
-    refused(tree, "site", "sidebar", "after")
+    assert old in q.read_text()
+    q.write_text(q.read_text().replace(old, new))
+    refused(tree, "site", "sidebar", *words)
 
-@pytest.mark.parametrize("stem", RUN_NBS)
-def test_papermill_parameters_land_behind_the_defaults(stem, tmp_path):
+@pytest.mark.parametrize("notebook", RUN_NBS)
+def test_papermill_parameters_land_behind_the_defaults(notebook, tmp_path):
     papermill = pytest.importorskip("papermill")
-    papermill.execute_notebook(str(ROOT / f"nbs/{stem}.ipynb"), str(tmp_path / "out.ipynb"), parameters={"anything": "nondefault"}, prepare_only=True)
+    papermill.execute_notebook(str(ROOT / notebook), str(tmp_path / "out.ipynb"), parameters={"anything": "nondefault"}, prepare_only=True)
     cells = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
     at = [i for i, c in enumerate(cells) if is_params(c)]
     assert len(at) == 1 and "injected-parameters" in cells[at[0] + 1]["metadata"]["tags"] and "nondefault" in "".join(cells[at[0] + 1]["source"])

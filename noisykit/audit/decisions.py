@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from .audit import list_images
+from .look import list_images
 from ..errors import check_name
 from ..data.split import scores_of
 from .relabel import write_labels_csv
