@@ -126,7 +126,7 @@ def compare_figure(runs:list, # `Run`s; `CachedRun`s if several figures are want
                    value:str='max_prob', # one of `value_names` of any of them
                    log:bool=False # scale of the histograms
                   )->Figure:
-    "Runs side by side: the last epoch in numbers, curves, and the distribution of a value; ValueError for what there is not"
+    "Runs side by side: last epochs in numbers, curves, the distribution of a value; ValueError for what there is not"
     _check_comparable(runs, epoch, value)
     longest, labels, count = longest_run(runs), differences(runs), len(runs)
     share = (longest.last_epoch if epoch == -1 else epoch)/longest.config['epochs']
