@@ -16,12 +16,13 @@ from filelock import FileLock
 
 from .config import Config
 from .data.noise import load_noise, make_noise
-from .data.source import load_dataset, load_images, replace_images
-from .data.split import Data, cleanest, read_probe, read_scores, split, with_threshold
+from .data.openset import read_training_images, replace_images
+from .data.source import load_dataset
+from .data.split import Data, read_probe, read_scores, split, with_threshold, without_suspects
 from .networks import create_network
 from .processes import rank, world
 from .record import Run
-from .study import STUDIES
+from .study import known_studies
 
 # %% ../nbs/run/assemble.ipynb #def-load-c-config
 def load(c:Config, device=None, # None: that of the configuration
@@ -31,7 +32,7 @@ def load(c:Config, device=None, # None: that of the configuration
     source, noise = noisy(c, quiet, check)
     probe = read_probe(c.probe_file, source) if c.probe_file else None
     data = split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe, c.val_fold)
-    if c.scores_file: data = cleanest(data, read_scores(c.scores_file, data.index), c.remove_ratio, c.seed)
+    if c.scores_file: data = without_suspects(data, read_scores(c.scores_file, data.index), c.remove_ratio, c.seed)
     return data if c.threshold is None else with_threshold(data, c.threshold, c.seed)
 
 def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
@@ -46,7 +47,7 @@ def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
     if c.noise == 'openset': source = replace_images(source, noise.true < 0, load_dataset(options['dataset'], options.get('data_dir')), c.seed)
     elif (noise.true < 0).any():
         if not c.noise_file.endswith('.csv'): raise ValueError(f"noise file {c.noise_file} marks images of none of the classes: that takes a .csv, with all images in the .npy beside it")
-        source = load_images(source, Path(c.noise_file).with_suffix('.npy'))
+        source = read_training_images(source, Path(c.noise_file).with_suffix('.npy'))
     return source, noise
 
 # %% ../nbs/run/assemble.ipynb #def-clean-run-c-config-quiet
@@ -64,7 +65,7 @@ def clean_run(c:Config, settings:dict, what:str, quiet=True)->Run:
 
 def for_dependent_noise(c:Config)->dict:
     "Settings of the run that says which samples are easily confused"
-    published = c.dataset in STUDIES['idn']
+    published = c.dataset in known_studies()['idn']
     data = {k: v for k, v in (c.data_options or {}).items() if k != 'test_size'} or None
     return dict(method='ce', study='idn' if published else None, model=None if published else c.model, noise='none', probe_size=0, val_share=0., keep_probs=True,
                     dataset=c.dataset, data_options=data, seed=c.seed, precision=c.precision) | (c.noise_options or {}).get('settings', {})

@@ -20,7 +20,7 @@ from .errors import check_type
 class Config:
     "All settings of a run; None takes the preset"
     method:str = 'ce' # a name in noisykit/methods, with add-ons as in sln+mo+lc
-    study:str|None = None # whose published settings are the presets: l2r, sln ...; None: the method's own
+    study:str|None = None # whose published settings are the presets: l2r, sln ..., or a path my.yaml; None: the method's own
     dataset:str = 'mnist5k' # a name in `DATASETS`
     data_dir:str|None = None # folder with the data set's files
     data_options:dict|None = None # the data set's own, and train_size

@@ -12,7 +12,6 @@ from .assemble import noisy
 from .config import Config
 from .data.images import FolderImages
 from .data.source import load_dataset
-from .data.texts import shown
 from .record import Run
 
 # %% ../nbs/run/pictures.ipynb #def-run-pictures-run-run-tup
@@ -27,4 +26,4 @@ def run_pictures(run:Run)->tuple: # (rows -> uint8 [n, C, H, W], class names)
     foreign = (run.all_labels.true < 0) & (run.all_labels.given >= 0) # open-set noise changes images
     c = run.config
     source = noisy(Config(**c))[0] if foreign.any() else load_dataset(c['dataset'], c['data_dir'], check='none', **(c['data_options'] or {}))
-    return lambda rows: shown(source.train.take(run.labels['index'].to_numpy()[rows])), run.data['classes']
+    return lambda rows: source.train.take(run.labels['index'].to_numpy()[rows]).content, run.data['classes']

@@ -19,7 +19,7 @@ from .errors import check_name, check_type
 from .networks import create_network
 from .processes import world
 from .project import home
-from .study import PRESETS, STUDIES
+from .study import check_study, fill
 from .train.batchnorm import KINDS
 from .train.metagrad import ENGINES, LEVELS
 from .train.method import expanded, parse_method, known_methods
@@ -37,16 +37,9 @@ def resolve(**settings)->tuple: # (Config without None where there is a preset, 
     if 'noise_file' in given:
         if given.setdefault('noise', 'file') != 'file': raise ValueError(f"noise_file and noise {given['noise']!r} exclude each other")
         if 'noise_rate' in given: raise ValueError("noise_rate has no meaning beside noise_file: the labels are in the file")
-    c, presets = asdict(Config()) | given, {}
+    c = asdict(Config()) | given
     known_methods()
-    names = expanded(c['method'])
-    for _ in range(2): # twice: a preset for a noise law may follow from one that chose the law
-        for match, values, source in PRESETS:
-            if all(v in names if k == 'method' else c[k] == v for k, v in match.items()):
-                for k, v in values.items():
-                    k, _, entry = k.partition('.')
-                    if entry and entry not in (given.get(k) or {}): c[k], presets[k] = (c[k] or {}) | {entry: v}, f'{entry}: {source}'
-                    elif not entry and k not in given: c[k], presets[k] = v, source
+    c, presets = fill(c, given, expanded(c['method']))
     for k, instead in (('noise_rate', c['noise'] == 'file'), ('probe_size', c['probe_file'])):
         if instead: c[k] = None; presets.pop(k, None)
     if c['device'] is None: c['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -63,7 +56,6 @@ def _check_names(c):
     for k, known in (('noise', [*LAWS, 'file']), ('precision', ['float32', 'bfloat16', 'float64']), ('engine', ENGINES), ('meta_level', LEVELS), ('batch_norm', KINDS)): check_name(k, c[k], known)
     if c['dynamics'] is not None: check_name('dynamics', c['dynamics'], ['training', 'evaluation'])
     check_data_options(c['dataset'], c['data_options'] or {})
-    if c['study'] is not None: check_name('study', c['study'], STUDIES)
     known = NOISE_OPTIONS[c['noise']] if c['noise'] in NOISE_OPTIONS else {k: v for k, v in law_options(c['noise']).items() if k != 'classes'}
     for k, v in (c['noise_options'] or {}).items():
         check_name(f"option of noise {c['noise']!r}:", k, known)
@@ -98,8 +90,7 @@ def _check_processes(c):
 
 def _check_meaning(c, given):
     "Settings that would be ignored beside the others"
-    if 'study' in given and c['dataset'] not in STUDIES[c['study']]:
-        raise ValueError(f"study {c['study']!r} has no settings for data set {c['dataset']!r}; it has some for {', '.join(STUDIES[c['study']])}")
+    check_study(c, given)
     if 'probe_file' in given and 'probe_size' in given: raise ValueError("probe_file and probe_size exclude each other: the file says how many")
     if given.get('meta_level') == 'last' and not parse_method(c['method']).method.looks_ahead: raise ValueError(f"meta_level has no meaning with method {c['method']!r}, which does not look ahead")
     if c['dynamics'] == 'training' != parse_method(c['method']).method.dynamics: raise ValueError(f"method {c['method']!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
@@ -107,7 +98,6 @@ def _check_meaning(c, given):
     if c['threshold'] is not None and 'pseudo_run' in (c['options'] or {}): raise ValueError(f"threshold gives samples a class that the network of method {c['method']!r} does not know: use it with another method")
     if c['val_fold'] and not c['val_share']: raise ValueError("val_fold says which validation split is kept, and there is none: set val_share to 1 over the number of folds")
     if (c['scores_file'] is None) != (c['remove_ratio'] is None): raise ValueError("scores_file and remove_ratio go together: the scores say which samples are taken out, the ratio how many")
-    if (c['study'] or '').startswith('fsr_tail') and not c['data_dir'] and not (c['data_options'] or {}).get('imbalance'): raise ValueError(f"study {c['study']!r} is for long tails: set data option imbalance, or data_dir to long-tailed files")
     if c['noise'] == 'none' and given.get('noise_rate'):
         raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
     for k in ('momentum', 'nesterov'):
@@ -119,6 +109,6 @@ def _check_meaning(c, given):
 def run_name(c:dict)->str:
     "l2r-mnist5k-symmetric0.8-s0"
     noise = Path(c['noise_file']).stem if c['noise'] == 'file' else c['noise'] if c['noise'] == 'none' else f"{c['noise']}{c['noise_rate']:g}"
-    own = f"-{Path(c['data_dir']).resolve().name}" if c['dataset'] in ('imagefolder', 'imagelist', 'text') and c['data_dir'] else ''
+    own = f"-{Path(c['data_dir']).resolve().name}" if DATASETS[c['dataset']].own_files and c['data_dir'] else ''
     part = f"-fold{c['val_fold']}"*(c['val_fold'] > 0) + ('' if c['threshold'] is None else f"-threshold{c['threshold']}") + ('' if c['remove_ratio'] is None else f"-{Path(c['scores_file']).stem}{c['remove_ratio']:g}")
     return f"{c['method']}-{c['dataset']}{own}-{noise}{part}-s{c['seed']}"

@@ -82,7 +82,7 @@ def here(c:Config)->Config:
 # %% ../nbs/run/run.ipynb #class-refused-exception-run
 def _start(c, data):
     "The network at its seeded start, from its own random stream; ValueError if it cannot take the pictures"
-    sizes, probe = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, min(len(data.probe_labels), c.probe_batch or c.batch_size) # the smallest there will be
+    sizes, probe = {'a batch': len(data.index)//math.ceil(len(data.index)/c.batch_size)}, min(len(data.probe), c.probe_batch or c.batch_size) # the smallest there will be
     composition = parse_method(c.method, c.options)
     composition.check_data(data)
     sizes |= composition.shared_batches(probe)
@@ -102,7 +102,7 @@ def _start(c, data):
 def about(c:Config, data:Data):
     "What is about to happen, in one paragraph"
     n = data.noise
-    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe_labels)} probe, {len(data.source.test)} test, "
+    return (f"{c.method} on {c.dataset}: {len(data.index)} training images, {len(data.probe)} probe, {len(data.source.test)} test, "
             f"{f'{len(data.removed.index)} removed, ' if len(data.removed.index) else ''}"
             f"{len(data.source.classes)} classes; noise {c.noise}, nominal {n.rate:.3g}, realised {n.realised_rate:.4f}; "
             f"{c.model} on {f'{c.nproc} x ' if c.nproc > 1 else ''}{c.device}, {c.precision}, engine {c.engine}\nrun folder {c.run_dir}"

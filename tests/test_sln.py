@@ -1,5 +1,6 @@
 """SLN with its add-ons, and the noise that needs more than labels: whole runs in this process."""
 import os, shutil, signal
+from functools import wraps
 
 import numpy as np
 import pandas as pd
@@ -78,6 +79,7 @@ def test_corrected_labels_get_no_noise():
 def test_quirks_are_options(tmp_path, quirk, first, monkeypatch):
     "Each changes the targets from the epoch on in which it has a meaning"
     digits = DATASETS["digits"]
+    @wraps(digits)
     def shifted(data_dir): s = digits(data_dir); s.train.pad = 1; return s   # so that there is an augmentation
     monkeypatch.setitem(DATASETS, "digits", shifted)
     whole, other = (train(tmp_path/n, options=OWN["options"] | o) for n, o in (("whole", {}), ("other", {quirk: True})))

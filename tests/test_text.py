@@ -102,7 +102,7 @@ def test_papermill_draws_the_texts(folder, tmp_path):
     assert not [o for o in outputs if o["output_type"] == "error" or "Warning" in "".join(o.get("text", ""))]
 
 @pytest.mark.parametrize("settings, said", [(dict(model="cnn"), "model 'cnn' cannot train on"), (dict(data_options=dict(tokenizer="nowhere")), "tokenizer folder 'nowhere' does not exist"),
-                                            (dict(data_dir=None), "data set 'text' needs data_dir"), (dict(data_options=dict(length=0)), "at least 1; got 20000 and 0")])
+                                            (dict(data_dir=None), "data set 'text' needs data_dir"), (dict(data_options=dict(length=0)), "data option length must be a whole number of at least 1; got 0")])
 def test_a_run_that_cannot_be(folder, tmp_path, settings, said):
     with pytest.raises(Refused) as e: run_method(method="ce", run_dir=str(tmp_path/"run"), **TEXT | dict(data_dir=str(folder)) | settings)
     assert said in str(e.value) and "\n" not in str(e.value) and not (tmp_path/"run").exists()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .look import list_images
 from ..errors import check_name
-from ..data.split import scores_of
+from ..data.split import read_score_table
 from .relabel import write_labels_csv
 from ..detection.detectors import detect, suggest
 from ..data.images import decode
@@ -52,7 +52,7 @@ class Suspects:
         self.data = f"{Path(root).name} {_digest(now.index, now)}"
 
     def _run(self, path, detector):
-        scores = scores_of(path) if path.is_file() else None
+        scores = read_score_table(path) if path.is_file() else None
         self.folder = path if scores is None else path.parent.parent
         if scores is not None and not (self.folder/'config.yaml').is_file(): raise FileNotFoundError(f"{path} is not in the scores/ of a run, so nobody knows of which images it is")
         run = self.run = Run(self.folder)

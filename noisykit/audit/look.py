@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
-from ..data.folders import read_images
+from ..data.formats import read_image_list
 from ..data.images import opened
 from ..processes import BAR
 
@@ -27,7 +27,7 @@ def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a 
     """The images to audit, of a folder in the order of their names, of a csv in its own.
     FileNotFoundError if there is nothing; ValueError unless there are images of two classes"""
     root = Path(data_dir)
-    if root.is_file(): rows, root = zip(*read_images(root)), root.parent
+    if root.is_file(): rows, root = zip(*read_image_list(root)), root.parent
     elif root.is_dir(): rows = _images_by_class(root)
     else: raise FileNotFoundError(f"data_dir {data_dir} does not exist; it must be "
                                   "a folder with one sub-folder a class, or a csv with the columns path and label")

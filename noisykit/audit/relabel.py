@@ -15,7 +15,7 @@ import torch
 
 from ..errors import check_name
 from ..data.source import load_dataset
-from ..data.split import scores_of
+from ..data.split import read_score_table
 from ..evaluation import check_same_data
 from ..train.checkpoint import read_checkpoint, saved_networks
 from ..record import Run, write_atomically
@@ -31,7 +31,7 @@ def suspects(labels:pd.DataFrame, # a run's `all_labels`
             )->np.ndarray: # positions in the training set, the most suspicious first
     "The images with the highest scores; ValueError for scores that are not of these images, or too few of them"
     if not 0 < share <= 1: raise ValueError(f"share is {share!r}; a number above 0, at most 1")
-    N, scores = len(labels), scores_of(path)
+    N, scores = len(labels), read_score_table(path)
     if not scores.index.isin(range(N)).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {N - 1}")
     scores, n = scores.dropna(), int(N*share + 1e-9)
     scored = scores.index.to_numpy()

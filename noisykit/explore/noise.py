@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from ..data.noise import LAWS, make_noise
 from ..data.source import Source, load_dataset
-from ..data.texts import shown
 from .widgets import Explorer, explorer
 from ..plots.draw import canvas
 from ..plots.labels import plot_classes, plot_matrices, plot_noise_grid
@@ -30,7 +29,7 @@ def noise_figure(source:Source|str='mnist5k', # or a data set's name
     bars, *matrices = top.subplots(1, 3)
     plot_classes(noise.given, noise.flipped, classes, bars).set_title(f'{law} {rate:g}, seed {seed}', fontsize=9)
     plot_matrices(noise.matrix, noise.given, noise.true, classes, matrices)
-    def pictures(rows): return shown(source.train.take(rows))
+    def pictures(rows): return source.train.take(rows).content
     plot_noise_grid(pictures, noise.given, noise.true, classes, seed=seed, columns=16, fig=below)
     return top.figure
 

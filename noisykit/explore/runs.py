@@ -34,7 +34,8 @@ def explore_run(run:Run|str|Path)->Explorer: # or the folder of one
         edges = value_edges(run, value) if name == 'histogram' else rank_edges(run)
         return dict(binning=name, bin=int(bin_numbers([position], edges)[0]), page=0)
     epochs = ipywidgets.SelectionSlider(options=epoch_names(run), value=last)
-    return explorer(draw, clicked, epoch=epochs, value=values, binning=list(BINNINGS), bin=(0, BINS - 1), page=0, log=False)
+    return explorer(draw, clicked, epoch=epochs, value=values, binning=list(BINNINGS), bin=(0, BINS - 1), page=0,
+                    log=False)
 
 # %% ../../nbs/explore/runs.ipynb #compare-runs
 def compare_runs(runs)->Explorer: # `Run`s or their folders, or one of them

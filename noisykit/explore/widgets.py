@@ -61,10 +61,10 @@ def axes_at(fig:Figure, x:float, y:float # fractions of the figure, as drawn las
 
 # %% ../../nbs/explore/widgets.ipynb #explorer-code
 class Explorer(ipywidgets.VBox):
-    "Controls and the picture that `draw(**values)` gives at their values; what it refuses is said above, and the picture stays"
+    "Controls and the picture that `draw(**values)` gives; what it refuses is said above, and the picture stays"
     def __init__(self, draw:Callable, # draw(**values) -> Figure
                  controls:dict, # name -> widget with a value
-                 clicked:Callable|None=None # clicked(figure, x, y, **values): fractions -> new values of controls, or None
+                 clicked:Callable|None=None # clicked(figure, x, y, **values) -> new values of controls, or None
                 ):
         self.draw, self.controls, self.clicked = draw, controls, clicked
         self.figure, self.first_png = None, None # drawn last; drawn first, base64
@@ -132,7 +132,8 @@ def control(name:str, kind, # as of `explorer`
     if isinstance(kind, ipywidgets.Widget): widget = kind
     elif isinstance(kind, int) and not isinstance(kind, bool): widget = ipywidgets.IntText(kind)
     else: widget = interactive.widget_from_abbrev(kind, default)
-    if widget is None: raise ValueError(f"control {name}: {kind!r} is no list of choices, range, number, text or widget")
+    if widget is None:
+        raise ValueError(f"control {name}: {kind!r} is no list of choices, range, number, text or widget")
     if not widget.description: widget.description = name.replace('_', ' ')
     if widget.has_trait('continuous_update'): widget.continuous_update = False # drawn when it is let go
     return widget

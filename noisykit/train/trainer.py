@@ -57,7 +57,7 @@ class Trainer:
         self.quiet = self.quiet or rank() > 0
         self.networks = {'': self.net} # all that are evaluated, by the end of their columns' names; the last one's predictions count
         composition = parse_method(c.method, c.options)
-        if composition.method.needs_probe and data.probe is None: raise ValueError(f"method {c.method!r} needs a probe: set probe_size to the number of clean samples")
+        if composition.method.needs_probe and not data.probe: raise ValueError(f"method {c.method!r} needs a probe: set probe_size to the number of clean samples")
         self.parts = composition.create(self)
         self.method, *self.addons = self.parts
 
@@ -68,7 +68,7 @@ class Trainer:
         i = torch.arange(n) if n <= most and half is None else torch.randperm(n, generator=torch_stream(self.config.seed, key))[:most]
         if half is not None: i = i.tensor_split(2)[half]
         mine = shard(i)
-        return Batch(mine, next(self.data.probe.batches([mine], key=(self.config.seed, key))), self.data.probe_labels[mine], self.done + 1, len(i))
+        return Batch(mine, next(self.data.probe.images.batches([mine], key=(self.config.seed, key))), self.data.probe.labels[mine], self.done + 1, len(i))
 
     def look_ahead(self, inner, phi, # inner(f, *phi): loss of a look-ahead step, f(x) the network's output
                    probe=None, # the `Batch` that judges it; None: `probe()`
@@ -180,7 +180,7 @@ class Trainer:
     def tested(self)->dict:
         "Loss and accuracies of each network on the test set and those beside it, and on the noisy validation split where there is one"
         parts, row = {k: (*v, None) for k, v in self.tests.items()}, {}
-        if len(self.data.valid_index): parts['valid'] = (self.images, self.data.valid_labels, self.data.valid_index)
+        if len(self.data.valid): parts['valid'] = (self.images, self.data.valid.given, self.data.valid.index)
         for name, net in self.networks.items():
             for k, v in parts.items():
                 images, labels, index = v
@@ -195,7 +195,7 @@ class Trainer:
     def write_final(self, missing=False):
         "What every network says in the end of the training samples, the validation split (with probabilities) and the test set, as per-sample values, into the record; or only what is missing there"
         d = self.data
-        parts = {'': (self.images, d.noise.given, d.index, False), 'valid': (self.images, d.valid_labels, d.valid_index, True), 'test': (self.test, d.source.test_labels, None, False)}
+        parts = {'': (self.images, d.noise.given, d.index, False), 'valid': (self.images, d.valid.given, d.valid.index, True), 'test': (self.test, d.source.test_labels, None, False)}
         for (name, net), (rows, (images, labels, index, keep)) in product(self.networks.items(), parts.items()):
             name = '_'.join(filter(None, ('final', rows, name)))
             if not len(labels) or missing and from_first(lambda: self.run.readable(name)): continue
