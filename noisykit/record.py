@@ -161,7 +161,7 @@ def tabulate_runs(runs)->pd.DataFrame: # `Run`s or folders -> a row for each
 
 def _run_row(run):
     metrics = run.metrics
-    last = metrics[metrics.epoch == run.last_epoch].drop(columns=['seconds', 'lr'], errors='ignore') # lr: the setting's
+    last = metrics[metrics.epoch == run.last_epoch].drop(columns='seconds', errors='ignore')
     settings = {k: v for k, v in run.config.items() if k not in EXECUTION_SETTINGS}
     measured = dict(seconds_per_epoch=metrics.seconds.median(), realised_rate=run.labels.flipped.mean())
     return last.iloc[0].to_dict() | settings | measured | run.env
