@@ -24,7 +24,7 @@ from ..detection.detectors import detect, suggest
 from ..data.images import decode
 from ..data.formats import read_csv
 from ..record import Run, write_atomically
-from ..assemble import load
+from ..assemble import load_data
 from ..pictures import run_pictures
 from ..resolve import resolve
 
@@ -160,5 +160,5 @@ def use_decisions(source, # of `Suspects`
     settings = {k: c[k] for k in ('dataset', 'data_dir', 'data_options', 'probe_file', 'probe_size', 'val_share', 'val_fold', 'seed') if c.get(k) or k in ('probe_size', 'seed') and not c.get('probe_file')} | dict(noise_file=str(out/'labels.csv'))
     if not table.removed.any(): return settings
     write_atomically(out/'removed.csv', lambda p: table.assign(score=table.removed.astype(int))[['index', 'score']].to_csv(p, index=False))
-    learned = load(resolve(method='ce', **settings)[0], 'cpu', check='none').index # the split of such a run
+    learned = load_data(resolve(method='ce', device='cpu', **settings)[0], check='none').index # the split of such a run
     return settings | dict(scores_file=str(out/'removed.csv'), remove_ratio=float(table.removed.to_numpy()[learned].mean()))

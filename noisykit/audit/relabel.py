@@ -18,8 +18,7 @@ from ..data.source import load_dataset
 from ..data.split import read_score_table
 from ..evaluation import check_same_data
 from ..train.checkpoint import read_checkpoint, saved_networks
-from ..record import Run, write_atomically
-from ..assemble import finished_run
+from ..record import Run, finished_run, write_atomically
 from ..numerics import check_device, default_device, numerics
 from ..train.evaluate import predict
 
