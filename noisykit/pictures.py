@@ -32,7 +32,7 @@ def _from_data_set(run):
     config, labels = Config(**run.config), run.all_labels
     source = load_dataset(config.dataset, config.data_dir, check='none', **(config.data_options or {}))
     foreign = (labels.true < 0) & (labels.given >= 0) # without a given label: it has no part in the run
-    return with_foreign_images(config, source, foreign.to_numpy()).train
+    return with_foreign_images(config, source, foreign.to_numpy(copy=True)).train
 
 # %% ../nbs/run/pictures.ipynb #def-run-pictures-run-run-tup
 def run_pictures(run:Run)->tuple: # (function: [n] rows of `run.labels` -> as of `training_pictures`, class names)
