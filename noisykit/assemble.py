@@ -19,7 +19,7 @@ from .data.noise import load_noise, make_noise
 from .data.openset import read_training_images, replace_images
 from .data.source import load_dataset
 from .data.split import Data, read_probe, read_scores, split, with_threshold, without_suspects
-from .networks import create_network
+from .train.checkpoint import saved_network
 from .processes import rank, world
 from .record import Run
 from .study import known_studies
@@ -32,7 +32,7 @@ def load(c:Config, device=None, # None: that of the configuration
     source, noise = noisy(c, quiet, check)
     probe = read_probe(c.probe_file, source) if c.probe_file else None
     data = split(source, noise, c.probe_size or 0, c.val_share, c.seed, device or c.device, probe, c.val_fold)
-    if c.scores_file: data = without_suspects(data, read_scores(c.scores_file, data.index), c.remove_ratio, c.seed)
+    if c.scores_file: data = without_suspects(data, read_scores(c.scores_file, data), c.remove_ratio, c.seed)
     return data if c.threshold is None else with_threshold(data, c.threshold, c.seed)
 
 def noisy(c:Config, quiet=True, check='all')->tuple: # (Source, NoisyLabels)
@@ -92,7 +92,7 @@ def with_pseudo_run(c:Config, data:Data, quiet:bool=True)->Config:
     for what, theirs, ours in (('data set', run.config['dataset'], c.dataset), ('classes', run.data['classes'], classes)):
         if theirs != ours: raise ValueError(f"run {folder} (option pseudo_run) does not fit, {what}: {theirs} there, {ours} here")
     if run.labels.flipped.any(): raise ValueError(f"run {folder} (option pseudo_run) was trained on wrong labels; upper bounds take a network that was trained on clean ones")
-    create_network(run.config['model'], len(classes), data.source.train.shape[0], run.folder/'checkpoint.pt') # can it be loaded?
+    saved_network(run, data.source.train.shape[0]) # can it be loaded?
     return replace(c, options=c.options | dict(pseudo_run=folder))
 
 def mean_probs(run:Run, labels)->np.ndarray: # [N, C]

@@ -22,6 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from .config import place_settings
 from .processes import all_sum, world
 
 # %% ../nbs/ground/record.ipynb #read-text
@@ -153,7 +154,7 @@ class CachedRun(Run):
 
 # %% ../nbs/ground/record.ipynb #tabulate
 # settings that say where a run happens, not what it computes
-EXECUTION_SETTINGS = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir')
+EXECUTION_SETTINGS = place_settings()
 
 def tabulate_runs(runs)->pd.DataFrame: # `Run`s or folders -> a row for each
     "Settings, metrics of the last epoch, and what it ran on; ValueError for a run without a whole epoch"
@@ -161,7 +162,7 @@ def tabulate_runs(runs)->pd.DataFrame: # `Run`s or folders -> a row for each
 
 def _run_row(run):
     metrics = run.metrics
-    last = metrics[metrics.epoch == run.last_epoch].drop(columns=['seconds', 'lr'], errors='ignore') # lr: the setting's
+    last = metrics[metrics.epoch == run.last_epoch].drop(columns='seconds', errors='ignore')
     settings = {k: v for k, v in run.config.items() if k not in EXECUTION_SETTINGS}
     measured = dict(seconds_per_epoch=metrics.seconds.median(), realised_rate=run.labels.flipped.mean())
     return last.iloc[0].to_dict() | settings | measured | run.env

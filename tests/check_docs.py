@@ -89,7 +89,7 @@ def in_sidebar(contents):
     return errs
 
 def check_site():
-    "_quarto.yml is well formed, the sidebar has each notebook once, a folder in one place; no two pages of one name or title"
+    "_quarto.yml is well formed, each notebook once in the sidebar, a folder in one place; no two pages of one title"
     from jsonschema import Draft202012Validator
     try: q = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as e: return [f"_quarto.yml cannot be read: {' '.join(str(e).split())}"]

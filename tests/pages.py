@@ -1,4 +1,7 @@
-"nbdev also puts links into the code of its descriptions, where they are not links: python tests/pages.py, between nbdev_proc_nbs and nbdev_docs, takes them out of _proc/"
+"""nbdev also puts links into the code of its descriptions, where they are shown as text.
+
+`python tests/pages.py`, between nbdev_proc_nbs and nbdev_docs, takes them out of _proc/
+"""
 import json, re
 from pathlib import Path
 
@@ -11,5 +14,6 @@ def unlinked(md):
 if __name__ == "__main__":
     for path in (ROOT / "_proc").rglob("*.ipynb"):
         nb = json.loads(path.read_text(encoding="utf-8"))
-        for o in (o for c in nb["cells"] for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})): o["data"]["text/markdown"] = unlinked("".join(o["data"]["text/markdown"]))
+        for data in (o.get("data", {}) for c in nb["cells"] for o in c.get("outputs", [])):
+            if "text/markdown" in data: data["text/markdown"] = unlinked("".join(data["text/markdown"]))
         path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")

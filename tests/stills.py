@@ -38,4 +38,5 @@ def smaller(nb, colours=128):
 if __name__ == "__main__":
     for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
         nb = json.loads(path.read_text(encoding="utf-8"))
-        if any([still(nb), smaller(nb)]): path.write_text(json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+        if any([still(nb), smaller(nb)]):
+            path.write_text(json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

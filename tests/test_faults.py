@@ -208,14 +208,14 @@ def test_the_disk_is_full(tmp_path, finished, name, monkeypatch):
 
 FAULT = """
     from pathlib import Path
-    import noisykit.training as t
-    sum_up = t.Trainer.sum_up
+    import noisykit.train.trainer as t
+    sum_up = t.Epoch.sum_up
     def broken(self, *args):
-        if t.rank() == 1 and self.steps == 25 and not ("{once}" and Path("{once}").exists()):
+        if t.rank() == 1 and self.trainer.steps == 25 and not ("{once}" and Path("{once}").exists()):
             if "{once}": Path("{once}").touch()
             raise RuntimeError("a bit flipped")
         return sum_up(self, *args)
-    t.Trainer.sum_up = broken
+    t.Epoch.sum_up = broken
 """
 
 def faulty(tmp_path, once): # environment in which process 1 raises at step 26, once or each time

@@ -77,7 +77,7 @@ def test_supervised_is_ce(tmp_path):
 
 def test_a_restart_follows_the_steps(tmp_path):
     run = train(tmp_path/"run", method="ce", epochs=4, schedule=dict(first=1, longer=2, lower=0.5))
-    low, high, last = run.metrics.lr.iloc[[0, 1, 2]]   # the rate of an epoch's last step: ends of the cycles of 1 and 2 epochs, and between
+    low, high, last = run.metrics.lr_now.iloc[[0, 1, 2]]   # the rate of an epoch's last step: ends of the cycles of 1 and 2 epochs, and between
     assert low < 0.02*0.05 and last < 0.01*0.05 < high
 
 @pytest.mark.parametrize("settings, said", [

@@ -1,4 +1,4 @@
-"The checks of tests/check_tree.py and tests/check_docs.py can fail: each is shown a copy of the tree with one thing wrong."
+"The checks of tests/check_tree.py and tests/check_docs.py can fail: each is shown a copy of the tree with a fault."
 import hashlib, json, os, shutil, subprocess, sys
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def edit(path, change):
 def is_params(c): return "parameters" in c["metadata"].get("tags", [])
 def params(nb): return next(c for c in nb["cells"] if is_params(c))
 def is_run(path): return any(map(is_params, json.loads(path.read_text(encoding="utf-8"))["cells"]))
-RUN_NBS = [p.relative_to(ROOT).as_posix() for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if p.parent.name[0] != "." and is_run(p)]
+NOTEBOOKS = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if p.parent.name[0] != "."]
+RUN_NBS = [p.relative_to(ROOT).as_posix() for p in NOTEBOOKS if is_run(p)]
 assert {"nbs/run_method.ipynb", "nbs/explore.ipynb"} <= set(RUN_NBS)
 def code(nb): return next(c for c in nb["cells"] if c["cell_type"] == "code")
 
@@ -56,7 +57,8 @@ def test_the_tree_passes_and_is_left_alone(tree):
     before = fingerprint(tree)
     rc, out = check(tree)
     assert rc == 0, out
-    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in ("export", "notebooks", "house", "paths", "readme")]
+    names = ["export", "notebooks", "house", "paths", "readme"]
+    assert [l.split(":")[0] for l in out.splitlines()] == [f"ok   {name}" for name in names]
     rc, out = check(tree, *DOCS)
     assert rc == 0 and [l.split(":")[0] for l in out.splitlines()] == [f"ok   {c}" for c in DOCS], out
     assert fingerprint(tree) == before
@@ -136,10 +138,10 @@ def test_notebook_state(tree, change, word):
 
 @pytest.mark.parametrize("module, line, words", [
     ("data/noise", "from ..run import run_method", ["nbs/data/noise.ipynb", "noisykit.run", "lower floor"]),
-    ("data/noise", "def late():\n    from noisykit.train.method import Method", ["noisykit.train.method", "lower floor"]),
+    ("data/noise", "def f():\n    from noisykit.train.method import Method", ["noisykit.train.method", "lower floor"]),
     ("data/noise", "import noisykit.plots.runs", ["noisykit.plots.runs", "lower floor"]),
     ("datasets/cifar", "from ..train.method import Method", ["noisykit.train.method", "lower floor"]),
-    ("errors", "from noisykit import record\nfrom noisykit.record import Run", ["circle", "noisykit.errors -> noisykit.record"]),
+    ("errors", "from noisykit import record\nfrom noisykit.record import Run", ["circle", "errors -> noisykit.record"]),
     ("methods/l2r", "from ..train.method import _made_up", ["_made_up of noisykit.train.method"]),
     ("explore/noise", "path = f'{path}/checkpoint.pt'", ["checkpoint.pt", "nbs/explore/noise.ipynb"])])
 def test_the_house(tree, module, line, words):
@@ -149,7 +151,8 @@ def test_the_house(tree, module, line, words):
     refused(tree, "house", *words)
 
 @pytest.mark.parametrize("old, new, words", [
-    ("  train/        method", "  train/        methods", ["draws train/", "method"]), ("  lessons/ ", "  lesons/ ", ["draws lessons/"]),
+    ("  train/        method", "  train/        methods", ["draws train/", "method"]),
+    ("  lessons/ ", "  lesons/ ", ["draws lessons/"]),
     ("`train`, `datasets`", "`train`", ["FLOORS"]), ("  plots/ ", "  plots/         more ", ["draws plots/"])])
 def test_the_drawing(tree, old, new, words):
     page = tree / "CONTRIBUTING.md"
@@ -192,7 +195,7 @@ def test_unlisted_notebook(tree, name):
     new_page(tree / "nbs" / name)
     refused(tree, "site", name, "not in the sidebar")
 
-@pytest.mark.parametrize("name", ["methods/new.ipynb", "datasets/new.ipynb", "studies/new.ipynb", "lessons/99_new.ipynb"])
+@pytest.mark.parametrize("name", [f"{f}.ipynb" for f in ("methods/new", "datasets/new", "studies/new", "lessons/99_new")])
 def test_what_one_adds_needs_no_row(tree, name):
     new_page(tree / "nbs" / name)
     rc, out = check(tree, "site")
@@ -258,8 +261,9 @@ def add(path, source, kind="markdown", **cell):
     ("`a[0](b)` [gone](no_such.ipynb)", "no_such.ipynb"), ("![a picture](pictures/a.png)", "pictures/a.png"), ("[r](../../results/README.md)", "the site does not have"), ("[up](/noise.html)", "/noise.html"),
     ("[a heading](#no-such-heading)", "#no-such-heading"), ("[b](../train/metagrad.ipynb#no-such)", "no heading of nbs/train/metagrad.ipynb"), ("<img src='a.png'>", "a.png"), ("[r]\n\n[r]: gone.md", "gone.md"),
     ("as @fig-curves shows", "@fig-curves"), ("see `nbs/11_gone.ipynb`", "nbs/11_gone.ipynb"), ("see `results/gone.csv`", "results/gone.csv"),
-    ("see `noisykit.data.gone`", "noisykit.data.gone"), ("see `noisykit.run.gone`", "noisykit.run.gone"), ("as in 08_run", "08_run"),
-    ("```python\nfrom noisykit.data.noise import gone\n```", "noisykit.data.noise.gone"), ("see [06b](../methods/l2r.ipynb)", "the number 6")])
+    ("see `noisykit.data.gone`", "noisykit.data.gone"), ("see `noisykit.run.gone`", "noisykit.run.gone"),
+    ("```python\nfrom noisykit.data.noise import gone\n```", "noisykit.data.noise.gone"),
+    ("as in 08_run", "08_run"), ("see [06b](../methods/l2r.ipynb)", "the number 6")])
 def test_link_leads_nowhere(tree, source, word):
     add(tree / "nbs/data/noise.ipynb", source)
     refused(tree, "links", "nbs/data/noise.ipynb", word)
@@ -284,11 +288,11 @@ def test_papermill_lines(tree, line, word):
 def test_results_have_their_commands(tree):
     readme = tree / "results/README.md"
     was = readme.read_text()
-    shutil.copy(tree / "results/bench_loader.csv", tree / "results/new.csv")
-    readme.write_text(was.replace("| `l2r_mnist5k.csv` |", "| `gone.csv` |").replace("-p out results/bench_loader.csv", "-p out results/other.csv").replace("bench_metastep.csv` | 2026-11-21, 2 CPU cores", "bench_metastep.csv` | "))
-    with open(tree / "results/published.csv", "a") as f: f.write("sln,performance,cifar10,symmetric,0.4,X,,paper,99.0,,\n")
+    shutil.copy(tree / "results/bench/loader.csv", tree / "results/new.csv")
+    readme.write_text(was.replace("| `l2r/mnist5k.csv` |", "| `gone.csv` |").replace("-p out results/bench/loader.csv", "-p out results/other.csv").replace("bench/metastep.csv` | 2026-11-21, 2 CPU cores", "bench_metastep.csv` | "))
+    with open(tree / "results/sln/published.csv", "a") as f: f.write("performance,cifar10,symmetric,0.4,X,,paper,99.0,,\n")
     rc, out = check(tree, "results")
-    for words in (["results/new.csv has no command"], ["results/l2r_mnist5k.csv has no command"], ["lists gone.csv"], ["bench_loader.csv", "does not write it"], ["bench_metastep.csv", "when"], ["published.csv", "source"]):
+    for words in (["results/new.csv has no command"], ["results/l2r/mnist5k.csv has no command"], ["lists gone.csv"], ["bench/loader.csv", "does not write it"], ["bench/metastep.csv", "when"], ["published.csv", "source"]):
         assert any(all(w in l for w in words) for l in out.splitlines()), (words, out)
     assert rc == 1 and out.count("FAIL") == 6, out
 
@@ -300,18 +304,19 @@ def test_pages(tree):
     edit(nbs / "ground/networks.ipynb", lambda nb: title(nb).update(source=["# Networks"]))
     add(nbs / "train/metagrad.ipynb", "import os\nos.getcwd()", "code", outputs=[], execution_count=None)
     add(nbs / "train/batchnorm.ipynb", "Of two kinds:\n- one\n- two")
-    edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: of b\n- c: d"]))
+    edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: b\n- c: d"]))
     add(nbs / "evaluate_run.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
     (nbs / "images").mkdir(exist_ok=True)
     (nbs / "images/settings.ini").touch() # a name that nbdev leaves out
     rc, out = check(tree, "pages")
     said = {"data/noise": "This is lost.", "ground/networks": "no description", "train/metagrad": "cell added",
-            "train/batchnorm": "no empty line", "data/images": "- `a`: of b", "evaluate_run": "cell added would be"}
+            "train/batchnorm": "no empty line", "data/images": "- `a`: b", "evaluate_run": "cell added would be"}
     for f, word in said.items():
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
     assert rc == 1 and out.count("FAIL") == 7 and "does not take nbs/images/settings.ini" in out, out
 
-@pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"), (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
+@pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"),
+                                         (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
 def test_one_page_one_name(tree, names, page):
     for n in names: new_page(tree / f"nbs/{n}.ipynb", n)
     refused(tree, "site", "one page", page)
@@ -330,10 +335,13 @@ def test_sidebar_in_order(tree, old, new, words):
 @pytest.mark.parametrize("notebook", RUN_NBS)
 def test_papermill_parameters_land_behind_the_defaults(notebook, tmp_path):
     papermill = pytest.importorskip("papermill")
-    papermill.execute_notebook(str(ROOT / notebook), str(tmp_path / "out.ipynb"), parameters={"anything": "nondefault"}, prepare_only=True)
+    given = {"anything": "nondefault"}
+    papermill.execute_notebook(str(ROOT / notebook), str(tmp_path / "out.ipynb"), parameters=given, prepare_only=True)
     cells = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
     at = [i for i, c in enumerate(cells) if is_params(c)]
-    assert len(at) == 1 and "injected-parameters" in cells[at[0] + 1]["metadata"]["tags"] and "nondefault" in "".join(cells[at[0] + 1]["source"])
+    assert len(at) == 1
+    injected = cells[at[0] + 1]
+    assert "injected-parameters" in injected["metadata"]["tags"] and "nondefault" in "".join(injected["source"])
 
 def make(tree, *args): return sh("make", "--no-print-directory", *args, cwd=tree)
 

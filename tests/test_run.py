@@ -66,7 +66,7 @@ def test_engines_agree_over_a_whole_run(tmp_path):
 def test_variants_learn(tmp_path, kw):
     run = run_method(method="l2r", run_dir=str(tmp_path/"r"), quiet=True, **SMALL | dict(epochs=3) | kw)
     assert run.metrics.objective.iloc[-1] < run.metrics.objective.iloc[0] and run.metrics.test_accuracy.iloc[-1] > (0.2 if "lenet" in kw.values() else 0.4)
-    if "schedule" in kw: assert run.metrics.lr.tolist() == pytest.approx([0.05, 0.005, 0.005])
+    if "schedule" in kw: assert run.metrics.lr_now.tolist() == pytest.approx([0.05, 0.005, 0.005])
     if "val_share" in kw: assert run.metrics.valid_accuracy.iloc[-1] < 0.6 < run.metrics.test_accuracy.iloc[-1]   # its labels are noisy
 
 def test_global_generators_are_left_alone(tmp_path):

@@ -20,8 +20,7 @@ from ..evaluation import check_same_data
 from ..train.checkpoint import read_checkpoint, saved_networks
 from ..record import Run, write_atomically
 from ..assemble import finished_run
-from ..numerics import numerics
-from ..resolve import check_device
+from ..numerics import check_device, default_device, numerics
 from ..train.evaluate import predict
 
 # %% ../../nbs/audit/relabel.ipynb #def-suspects
@@ -31,8 +30,7 @@ def suspects(labels:pd.DataFrame, # a run's `all_labels`
             )->np.ndarray: # positions in the training set, the most suspicious first
     "The images with the highest scores; ValueError for scores that are not of these images, or too few of them"
     if not 0 < share <= 1: raise ValueError(f"share is {share!r}; a number above 0, at most 1")
-    N, scores = len(labels), read_score_table(path)
-    if not scores.index.isin(range(N)).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {N - 1}")
+    N, scores = len(labels), read_score_table(path, len(labels))
     scores, n = scores.dropna(), int(N*share + 1e-9)
     scored = scores.index.to_numpy()
     if not 0 < n <= len(scored): raise ValueError(f"share {share:g} of {N:,} images is {n:,}; scores file {path} has scores for {len(scored):,}")
@@ -67,7 +65,7 @@ def said(run:Run, labels:pd.DataFrame, # of the run whose labels are repaired
     if len(theirs) != len(labels) or (theirs.true != labels.true).any(): raise ValueError(f"run {run.folder} (model_run) is of other images: {len(theirs):,} training images there, {len(labels):,} here, or other true labels")
     learned = (theirs.split.to_numpy()[rows] == 'train').sum()
     if learned: raise ValueError(f"run {run.folder} (model_run) was trained on {learned:,} of the {len(rows):,} images that it is asked about, and would say what it was told: train it with the same scores_file and a remove_ratio of at least the share")
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = device or default_device()
     check_device(device)
     source = load_dataset(c['dataset'], c['data_dir'], check='none', **(c['data_options'] or {}))
     check_same_data(run, source)

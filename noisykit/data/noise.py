@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LAWS', 'MAPS', 'ON_TRUE_LABELS', 'stream', 'NoisyLabels', 'transitions', 'sample_law', 'law', 'law_options', 'none',
            'symmetric', 'uniform', 'asymmetric', 'matrix', 'flip', 'flip2', 'hierarchical', 'make_noise',
-           'check_labels', 'dependent', 'openset', 'save_noise', 'load_noise', 'load_rules', 'save_rules']
+           'check_labels', 'dependent', 'openset', 'write_noise_file', 'save_noise', 'load_noise', 'load_rules',
+           'save_rules']
 
 # %% ../../nbs/data/noise.ipynb #import-inspect
 import ast
@@ -18,8 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
+from .formats import read_flags
 from ..errors import check_name
+from ..record import write_atomically
 
 # %% ../../nbs/data/noise.ipynb #def-stream-seed-int-the-run
 def stream(seed:int, # the run's seed
@@ -38,13 +42,15 @@ class NoisyLabels:
     law:str # name of the law
     rate:float # nominal rate, as asked for
     seed:int|None=None # None for labels that were read from a file
+    removed:np.ndarray|None=None # bool [N], samples that nothing is trained on; None: there are none
 
     @property
-    def flipped(self)->np.ndarray: return self.given != self.true # [N] bool
+    def flipped(self)->np.ndarray: return self.given != self.true # bool [N]
     @property
     def realised_rate(self)->float: return float(self.flipped.mean())
     @property
-    def expected_rate(self)->float: # what the matrix gives for these class counts; a label of none of the classes is wrong for certain
+    def expected_rate(self)->float:
+        "What the matrix gives for these class counts; a label of none of the classes is wrong for certain"
         known = self.true[self.true >= 0]
         return float(1 - np.diag(self.matrix)[known].sum()/len(self.true))
     @property
@@ -67,9 +73,9 @@ LAWS = {} # name -> function
 
 def sample_law(f=None, *,
                needs:tuple=(), # options that the data set knows, by their names in `Source`: superclass, classes
-               clean_run:dict|None=None, # settings of a run that is made first; its mean probabilities are option `scores`
+               clean_run:dict|None=None, # settings of a run that is made first; option `scores`: its mean probabilities
                foreign:bool=False, # samples without a true class get images of another data set
-               options:dict|None=None # what a user sets in noise_options, name -> type; None: what `f` takes, less `needs`
+               options:dict|None=None # name -> type of what a user sets; None: what `f` takes, less `needs`
               ):
     "Register `f(true, num_classes, rate, seed, **options) -> (given, true, matrix)` as a noise law under its own name"
     if f is None: return partial(sample_law, needs=needs, clean_run=clean_run, foreign=foreign, options=options)
@@ -77,10 +83,10 @@ def sample_law(f=None, *,
     LAWS[f.__name__] = f
     return f
 
-def law(f=None, *, needs:tuple=()): # as of `sample_law`
-    "Register `f(num_classes, rate, **options) -> [C, C] matrix` as a law: a label is drawn from the row of its true class"
-    if f is None: return partial(law, needs=needs)
-    @sample_law(needs=needs)
+def law(f=None, *, needs:tuple=(), options:dict|None=None): # as of `sample_law`
+    "Register `f(num_classes, rate, **options) -> [C, C] matrix`: a label is drawn from the row of its true class"
+    if f is None: return partial(law, needs=needs, options=options)
+    @sample_law(needs=needs, options=options)
     @wraps(f)
     def draw(true, num_classes, rate, seed, **options):
         T = f(num_classes, rate, **options)
@@ -120,19 +126,21 @@ def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
 # %% ../../nbs/data/noise.ipynb #maps-cifar10-9-1-2-0-4-7-3-5
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
 
-@law(needs=('superclass',))
+@law(needs=('superclass',), options=dict(map=str | dict, superclass=list | None))
 def asymmetric(num_classes, rate, map:str|dict='next', superclass:list|None=None):
     "Class i is mistaken for `map[i]`: 'next', 'cifar10', 'superclass' (with `superclass` [C]), or {from: to}"
-    to = _resolve_map(map, num_classes, superclass)
     T = np.eye(num_classes)
-    for i, j in to.items(): T[i, i], T[i, j] = 1 - rate, rate
+    for i, j in _resolve_map(map, num_classes, superclass).items(): T[i, i], T[i, j] = 1 - rate, rate
     return T
 
 @law(needs=('classes',))
 def matrix(num_classes, rate, matrix:list|None=None, rules:str|None=None, classes:list|None=None):
-    "A flipped label of class i is drawn from row i of `matrix` [C, C] or of `load_rules(rules)`; at rate 1 the matrix is used as it is"
-    if matrix is not None and rules is not None: raise ValueError("the law 'matrix' takes noise option matrix or rules, not both")
-    M = load_rules(rules, num_classes, classes) if rules is not None else _stochastic(matrix, num_classes, "the law 'matrix' needs noise option matrix")
+    """A flipped label of class i is drawn from row i of `matrix` [C, C], or of `load_rules(rules)`.
+    At rate 1 the matrix is used as it is"""
+    if matrix is not None and rules is not None:
+        raise ValueError("the law 'matrix' takes noise option matrix or rules, not both")
+    if rules is not None: M = load_rules(rules, num_classes, classes)
+    else: M = _stochastic(matrix, num_classes, "the law 'matrix' needs noise option matrix")
     return (1 - rate)*np.eye(num_classes) + rate*M
 
 def _stochastic(matrix, C, what):
@@ -143,18 +151,23 @@ def _stochastic(matrix, C, what):
     return M
 
 # %% ../../nbs/data/noise.ipynb #def-resolve-map-map-c-superc
-def _resolve_map(map, C, superclass):
-    if isinstance(map, dict):
-        map = {int(i) if isinstance(i, str) and i.isdigit() else i: j for i, j in map.items()} # papermill makes text of keys
-        if not all(isinstance(i, (int, np.integer)) for pair in map.items() for i in pair): raise ValueError(f"an asymmetric map goes from class number to class number; got {map!r}")
-        to = {int(i): int(j) for i, j in map.items()}
+def _resolve_map(map, C, superclass): # {from: to}, without what stays
+    if isinstance(map, dict): to = _class_numbers(map)
     elif map == 'next': to = {i: (i + 1) % C for i in range(C)}
     elif map == 'superclass': to = _next_in_group(superclass, C)
     elif isinstance(map, str) and map in MAPS: to = MAPS[map]
-    else: raise ValueError(f"unknown asymmetric map {map!r}; known: next, superclass, {', '.join(MAPS)}, or a dictionary {{from: to}}")
-    bad = [i for pair in to.items() for i in pair if not 0 <= i < C]
+    else: raise ValueError(f"unknown asymmetric map {map!r}; known: next, superclass, {', '.join(MAPS)}, "
+                           "or a dictionary {from: to}")
+    bad = [i for i in [*to, *to.values()] if not 0 <= i < C]
     if bad: raise ValueError(f"the asymmetric map names class {bad[0]}, but classes are 0..{C-1}")
     return {i: j for i, j in to.items() if i != j}
+
+def _class_numbers(map):
+    def number(key): return int(key) if isinstance(key, str) and key.isdigit() else key # papermill makes text of keys
+    to = {number(i): j for i, j in map.items()}
+    numbers = all(isinstance(i, (int, np.integer)) for i in [*to, *to.values()])
+    if numbers: return {int(i): int(j) for i, j in to.items()}
+    raise ValueError(f"an asymmetric map goes from class number to class number; got {map!r}")
 
 def _next_in_group(groups, C):
     to = {}
@@ -165,8 +178,8 @@ def _next_in_group(groups, C):
 
 def _same_group(groups, C, what):
     "[C, C], True for two classes of one superclass"
-    if groups is None or len(groups) != C: raise ValueError(f"the {what} needs the superclass of each of the {C} classes; this data set has none")
-    return np.equal.outer(groups, groups)
+    if groups is not None and len(groups) == C: return np.equal.outer(groups, groups)
+    raise ValueError(f"the {what} needs the superclass of each of the {C} classes; this data set has none")
 
 # %% ../../nbs/data/noise.ipynb #law-flip
 @law
@@ -179,7 +192,7 @@ def flip2(num_classes, rate, map_seed:int=1):
     "Each class is mistaken for two other classes, rate/2 each, drawn as in `flip`"
     return _drawn_map('flip2', num_classes, rate, 2, map_seed)
 
-@law(needs=('superclass',))
+@law(needs=('superclass',), options=dict(superclass=list | None))
 def hierarchical(num_classes, rate, superclass:list|None=None):
     "A flipped label goes to one of the other classes of the same `superclass` [C]; a class that is alone there stays"
     together = _same_group(superclass, num_classes, "law 'hierarchical'")*(1 - np.eye(num_classes))
@@ -188,9 +201,12 @@ def hierarchical(num_classes, rate, superclass:list|None=None):
 
 def _drawn_map(name, C, rate, n, map_seed):
     if C <= n: raise ValueError(f"the law {name!r} needs {n + 1} classes or more; got {C}")
-    if not 0 <= map_seed < 2**32: raise ValueError(f"noise option map_seed must be a whole number from 0 to 2**32 - 1; got {map_seed}")
+    if not 0 <= map_seed < 2**32:
+        raise ValueError(f"noise option map_seed must be a whole number from 0 to 2**32 - 1; got {map_seed}")
     T, rng = (1 - rate)*np.eye(C), np.random.RandomState(map_seed)
-    for i in range(C): T[i, rng.choice(np.delete(np.arange(C), i), n, replace=n == 1)] = rate/n # the generator's numbers depend on replace
+    for i in range(C):
+        others = np.delete(np.arange(C), i)
+        T[i, rng.choice(others, n, replace=n == 1)] = rate/n # the generator's numbers depend on replace
     return T
 
 # %% ../../nbs/data/noise.ipynb #def-make-noise-true-n-intege
@@ -201,7 +217,8 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
                seed:int=0, # the same seed gives the same labels, whatever ran before
                **options # the law's own, e.g. map='next'
               )->NoisyLabels:
-    "Draw given labels from true ones; ValueError for an unknown law or option, a rate outside 0..1, a label out of range"
+    """Draw given labels from true ones.
+    ValueError for an unknown law or option, a rate outside 0..1, a label out of range"""
     true = check_labels(true, num_classes).copy()
     check_name('noise law', law, LAWS)
     for k in options: check_name(f'option of noise law {law!r}:', k, _arguments(law))
@@ -213,127 +230,163 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
 # %% ../../nbs/data/noise.ipynb #def-check-labels-labels-num
 def check_labels(labels, num_classes:int)->np.ndarray: # int64 [N]
     "`labels` as int64 [N]; ValueError if one is not a whole number in 0..num_classes-1"
-    a = np.asarray(labels)
-    if a.ndim != 1: raise ValueError(f"labels must be one number a sample, shape [N]; got shape {a.shape}")
-    number = pd.to_numeric(pd.Series(a), errors='coerce').to_numpy()
+    given, last = np.asarray(labels), num_classes - 1
+    if given.ndim != 1: raise ValueError(f"labels must be one number a sample, shape [N]; got shape {given.shape}")
+    number = pd.to_numeric(pd.Series(given), errors='coerce').to_numpy()
     odd = np.flatnonzero(np.isnan(number.astype(float)) | (number != np.floor(number)))
-    if len(odd): raise ValueError(f"label {a[odd[0]]} of sample {odd[0]} is no whole number: labels are 0..{num_classes-1} ({len(odd)} such)")
-    a = number
-    bad = np.flatnonzero((a < 0) | (a >= num_classes))
-    if len(bad): raise ValueError(f"label {int(a[bad[0]])} of sample {bad[0]} is out of range: labels are 0..{num_classes-1} ({len(bad)} such)")
-    return a.astype(np.int64)
+    if len(odd): raise ValueError(f"label {given[odd[0]]} of sample {odd[0]} is no whole number: "
+                                  f"labels are 0..{last} ({len(odd)} such)")
+    bad = np.flatnonzero((number < 0) | (number >= num_classes))
+    if len(bad): raise ValueError(f"label {int(number[bad[0]])} of sample {bad[0]} is out of range: "
+                                  f"labels are 0..{last} ({len(bad)} such)")
+    return number.astype(np.int64)
 
 # %% ../../nbs/data/noise.ipynb #sample-law-def-dependent-tru
 ON_TRUE_LABELS = dict(method='ce', noise='none', probe_size=0, val_share=0., keep_probs=True)
 
 @sample_law(clean_run=ON_TRUE_LABELS, options=dict(run=str, settings=dict))
 def dependent(true, num_classes, rate, seed, scores=None):
-    "Flip the int(rate*N) samples whose most probable wrong class has the highest of `scores` [N, C], probabilities by a network trained on true labels"
-    N = len(true)
-    try: p = np.array(scores, dtype=float)
-    except (ValueError, TypeError): p = np.empty(0)
-    if p.shape != (N, num_classes) or not np.isfinite(p).all():
-        raise ValueError(f"the law 'dependent' needs noise option scores: {N} x {num_classes} finite numbers, the class probabilities of each sample; "
-                         f"got shape {p.shape}{'' if np.isfinite(p).all() else ', not all finite'}")
+    """Flip the int(rate*N) samples whose most probable wrong class has the highest of `scores` [N, C],
+    probabilities by a network that was trained on true labels"""
+    N, p = len(true), _class_probabilities(scores, len(true), num_classes)
     p[np.arange(N), true] = -np.inf
     worst = np.argsort(-p.max(1), kind='stable')[:int(rate*N)]
     given = true.copy()
     given[worst] = p[worst].argmax(1)
     return given, true, np.nan_to_num(transitions(true, given, num_classes))
 
+def _class_probabilities(scores, N, C):
+    try: p = np.array(scores, dtype=float)
+    except (ValueError, TypeError): p = np.empty(0)
+    finite = np.isfinite(p).all()
+    if p.shape == (N, C) and finite: return p
+    got = f"shape {p.shape}{'' if finite else ', not all finite'}"
+    raise ValueError(f"the law 'dependent' needs noise option scores: {N} x {C} finite numbers, "
+                     f"the class probabilities of each sample; got {got}")
+
 # %% ../../nbs/data/noise.ipynb #sample-law-def-openset-true
 @sample_law(foreign=True, options=dict(dataset=str, data_dir=str | None))
 def openset(true, num_classes, rate, seed):
-    "int(rate*N) samples keep their label, but their image is to be replaced by one of none of the classes: there `true` is -1"
+    """int(rate*N) samples keep their label, but their image is to be replaced by one of none of the classes.
+    There `true` is -1"""
     N, unknown = len(true), true.copy()
     unknown[stream(seed, 'noise openset').choice(N, int(rate*N), replace=False)] = -1
     return true, unknown, np.eye(num_classes)
 
 # %% ../../nbs/data/noise.ipynb #def-save-noise-noise-noisyla
-def save_noise(noise:NoisyLabels, path:str|Path):
-    "Write given (and, as csv, true) labels, or for open-set noise True where the image is of none of the classes; the ending chooses: .csv or .npy"
-    path, unknown = Path(path), noise.true < 0
-    if unknown.any() and (noise.flipped != unknown).any(): raise ValueError("a noise file holds flipped labels or open-set ones; these are both")
-    noisy = unknown if unknown.any() else noise.given
-    if path.suffix == '.npy': np.save(path, noisy)
-    elif path.suffix == '.csv': pd.DataFrame(dict(label=np.where(unknown, noise.given, noise.true), label_noisy=noisy)).to_csv(path, index=False)
-    else: raise ValueError(f"noise files end in .csv or .npy; got {path.name}")
+def write_noise_file(table:pd.DataFrame, # label_noisy, and for a csv whatever columns it has beside; a row a sample
+                     path:str|Path): # .csv or .npy
+    "Write a noise file; ValueError for another ending, or for what an npy file cannot say"
+    path = Path(path)
+    if path.suffix == '.csv': write_atomically(path, lambda p: table.to_csv(p, index=False)); return
+    if path.suffix != '.npy': raise ValueError(f"noise files end in .csv or .npy; got {path.name}")
+    if 'removed' in table:
+        raise ValueError(f"an npy file cannot say which samples are removed: take a csv instead of {path.name}")
+    write_atomically(path, lambda p: np.save(p, table.label_noisy.to_numpy()))
+
+def save_noise(noise:NoisyLabels, path:str|Path): # .csv or .npy
+    "Write labels as they are given; of open-set noise, which images are of none of the classes"
+    foreign = noise.true < 0
+    if foreign.any() and (noise.flipped != foreign).any():
+        raise ValueError("a noise file holds flipped labels or open-set ones; these are both")
+    own, noisy = np.where(foreign, noise.given, noise.true), foreign if foreign.any() else noise.given
+    table = dict(label=own, label_noisy=noisy)
+    if noise.removed is not None: table['removed'] = noise.removed
+    write_noise_file(pd.DataFrame(table), path)
 
 # %% ../../nbs/data/noise.ipynb #def-load-noise-path-csv-or-p
-def load_noise(path, # .csv or .pt with named columns, or .npy [N]
-               true, # [N] the data set's true labels, in its own order
+def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
+               true, # [N] the data set's own labels, in its own order
                num_classes:int, # C
-               column:str|None=None # the given labels, 0..C-1, or True for open-set noise; None: label_noisy or noisy_label
+               column:str|None=None # of the given labels; None: label_noisy or noisy_label
               )->NoisyLabels:
-    "Given labels from a file; ValueError for a wrong length or labels that belong to another data set or order (column label or clean_label)"
-    path, true = Path(path), check_labels(true, num_classes).copy()
+    """Given labels from a file.
+    ValueError for a wrong length, a wrong value, or labels that belong to another data set or order"""
+    path, own = Path(path), check_labels(true, num_classes)
     table = _columns(path)
     if column is None: column = next((k for k in ('label_noisy', 'noisy_label') if k in table), 'label_noisy')
-    if column not in table: raise ValueError(f"noise file {path} has no column {column}; column names one of {', '.join(map(str, table))}")
-    known = next((k for k in ('label', 'clean_label') if k in table and k != column), column)
-    for k in (column, known):
-        if table[k].shape != true.shape: raise ValueError(f"noise file {path} has {table[k].size} labels, the data set has {len(true)}")
-    if known != column and (wrong := int((table[known] != true).sum())):
-        raise ValueError(f"noise file {path} is for another data set or order: "
-                         f"its column {known} differs from the true labels at {wrong} of {len(true)} samples")
-    if 'label_true' in table: true = check_labels(table['label_true'], num_classes)
-    unknown = table[column].dtype == bool
-    try: given = true.copy() if unknown else check_labels(table[column], num_classes)
+    _check_columns(table, column, own, path)
+    try:
+        right = check_labels(table['label_true'], num_classes) if 'label_true' in table else own.copy()
+        foreign = table[column] if table[column].dtype == bool else np.zeros(len(own), bool)
+        given = right.copy() if table[column].dtype == bool else check_labels(table[column], num_classes)
+        removed = read_flags(table['removed'], 'removed') if 'removed' in table else None
     except ValueError as e: raise ValueError(f"noise file {path}: {e}") from None
-    if unknown: true[table[column]] = -1
-    true.setflags(write=False)
-    return NoisyLabels(given, true, np.nan_to_num(transitions(true, given, num_classes)), 'file', float((given != true).mean()))
+    right[foreign] = -1
+    right.setflags(write=False)
+    matrix = np.nan_to_num(transitions(right, given, num_classes))
+    return NoisyLabels(given, right, matrix, 'file', float((given != right).mean()), removed=removed)
+
+def _check_columns(table, column, own, path):
+    "ValueError for a missing column, a wrong length, or labels of other data"
+    if column not in table:
+        raise ValueError(f"noise file {path} has no column {column}; column names one of {', '.join(map(str, table))}")
+    known = next((k for k in ('label', 'clean_label') if k in table and k != column), None)
+    for k in (column, known, 'label_true', 'removed'):
+        if k in table and table[k].shape != own.shape:
+            raise ValueError(f"noise file {path} has {table[k].size} labels, the data set has {len(own)}")
+    wrong = 0 if known is None else int((table[known] != own).sum())
+    if wrong: raise ValueError(f"noise file {path} is for another data set or order: "
+                               f"its column {known} differs from the true labels at {wrong} of {len(own)} samples")
 
 # %% ../../nbs/data/noise.ipynb #def-columns-path-name-array
-def _columns(path):
-    "{name: array} of a noise file"
+def _columns(path): # {name: array}
+    "What a noise file holds"
     if not path.is_file(): raise FileNotFoundError(f"noise file {path} does not exist")
     readers = {'.csv': pd.read_csv, '.npy': lambda p: {'label_noisy': np.load(p)}, '.pt': _read_pt}
     if path.suffix not in readers: raise ValueError(f"noise files end in .csv, .npy or .pt; got {path.name}")
     try: return {k: np.asarray(v) for k, v in readers[path.suffix](path).items()}
-    except Exception as e: raise ValueError(f"noise file {path} cannot be read as {path.suffix[1:]} ({' '.join(str(e).split())[:100]})") from None
+    except Exception as e:
+        why = ' '.join(str(e).split())[:100]
+        raise ValueError(f"noise file {path} cannot be read as {path.suffix[1:]} ({why})") from None
 
 def _read_pt(path):
-    import torch
-    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0] # what numpy's pickles of arrays and of numbers call
-    allowed = [np.ndarray, np.dtype, *{type(np.dtype(t)) for t in '?bhilqBHILQfd'},
-               *((f, f'numpy.{m}.multiarray.{f.__name__}') for m in ('core', '_core') for f in rebuild)]
+    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0] # what numpy's pickles of arrays and numbers call
+    allowed = [np.ndarray, np.dtype, *{type(np.dtype(t)) for t in '?bhilqBHILQfd'}]
+    for module in ('core', '_core'): allowed += [(f, f'numpy.{module}.multiarray.{f.__name__}') for f in rebuild]
     try:
         with torch.serialization.safe_globals(allowed): table = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError: table = None # a message of many lines that tells how to let everything through
-    if not isinstance(table, dict): raise ValueError("it must hold a dictionary of arrays, lists or tensors, and nothing else")
-    return table
+    if isinstance(table, dict): return table
+    raise ValueError("it must hold a dictionary of arrays, lists or tensors, and nothing else")
 
 # %% ../../nbs/data/noise.ipynb #def-load-rules-path-csv-with
-def load_rules(path, # .csv with columns src, dsts, p
+def load_rules(path:str|Path, # .csv with columns src, dsts, p
                num_classes:int, # C
-               classes=None # [C] names that the file may have instead of numbers
+               classes:list|None=None # [C] names that the file may have instead of numbers
               )->np.ndarray: # [C, C] transition matrix
     "The matrix of a rules file; a class without a row stays as it is; ValueError that names the row that is no rule"
     path, names = Path(path), _names(classes, num_classes)
-    if not path.is_file(): raise FileNotFoundError(f"rules file {path} does not exist")
-    try: table = pd.read_csv(path, dtype=str)
-    except Exception as e: raise ValueError(f"rules file {path} cannot be read as csv ({' '.join(str(e).split())[:100]})") from None
-    if not {'src', 'dsts', 'p'} <= set(table): raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
-    T, number = np.eye(num_classes), {str(k): i for ks in (range(num_classes), names) for i, k in enumerate(ks)}
+    table, T = _read_rules(path), np.eye(num_classes)
+    number = {str(k): i for i, k in enumerate(range(num_classes))} | {str(k): i for i, k in enumerate(names)}
     for row, (src, dsts, p) in enumerate(zip(table.src, table.dsts, table.p)):
         try: i, to, share = number[str(src)], [number[str(d)] for d in ast.literal_eval(dsts)], float(p)
         except (KeyError, TypeError, ValueError, SyntaxError): to = []
         if not to or len({i, *to}) != len(to) + 1 or not 0 <= share <= 1 or T[i, i] != 1:
-            raise ValueError(f"row {row} of rules file {path} ({src} to {dsts} at {p}) is no rule: src is a class that had no row yet, "
-                             f"dsts a list of other classes, p a number from 0 to 1; classes are {names[0]}..{names[-1]}")
+            raise ValueError(f"row {row} of rules file {path} ({src} to {dsts} at {p}) is no rule: "
+                             "src is a class that had no row yet, dsts a list of other classes, p a number "
+                             f"from 0 to 1; classes are {names[0]}..{names[-1]}")
         T[i, i], T[i, to] = 1 - share, share/len(to)
     return T
 
-def save_rules(matrix, path, # [C, C] transition matrix; .csv
-               classes=None # [C] names to write; None: numbers
+def _read_rules(path):
+    if not path.is_file(): raise FileNotFoundError(f"rules file {path} does not exist")
+    try: table = pd.read_csv(path, dtype=str)
+    except Exception as e:
+        raise ValueError(f"rules file {path} cannot be read as csv ({' '.join(str(e).split())[:100]})") from None
+    if {'src', 'dsts', 'p'} <= set(table): return table
+    raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
+
+def save_rules(matrix, path:str|Path, # [C, C] transition matrix; .csv
+               classes:list|None=None # [C] names to write; None: numbers
               ):
     "Write a rules file; ValueError unless each row spreads what is off the diagonal evenly"
     T = _stochastic(matrix, len(matrix), "rules are made of a matrix")
     names, rows = _names(classes, len(T)), []
     for i, off in enumerate(T*(1 - np.eye(len(T)))):
         to = np.flatnonzero(off)
-        if not np.allclose(off[to], off.sum()/max(len(to), 1)): raise ValueError(f"rules spread a class evenly over others; row {i} of the matrix does not")
+        if not np.allclose(off[to], off.sum()/max(len(to), 1)):
+            raise ValueError(f"rules spread a class evenly over others; row {i} of the matrix does not")
         if len(to): rows.append(dict(src=names[i], dsts=[names[j] for j in to], p=round(off.sum(), 12)))
     pd.DataFrame(rows, columns=['src', 'dsts', 'p']).to_csv(path, index=False)
 

@@ -35,6 +35,9 @@ class Samples:
 
     def __len__(self): return len(self.index)
     def __getitem__(self, rows): return Samples(self.index[rows], self.given[rows], self.true[rows])
+    def __add__(self, more): return Samples(*map(np.concatenate, zip(self.columns, more.columns)))
+    @property
+    def columns(self)->tuple: return self.index, self.given, self.true
 
 # %% ../../nbs/data/split.ipynb #probe
 @dataclass
@@ -56,7 +59,7 @@ class Data:
     index:np.ndarray # [N] positions of the training samples in the source
     probe:Probe
     valid:Samples # a noisy validation split, may be empty
-    removed:Samples=field(default_factory=Samples) # training samples that were taken out as suspicious
+    removed:Samples=field(default_factory=Samples) # taken out: as suspicious, or as the noise file says
 
     @property
     def parts(self)->dict: # {name: Samples}
@@ -75,20 +78,22 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
           val_fold:int=0 # which of the 1/val_share validation splits that exclude each other
          )->Data:
     "Take probe and validation split out; ValueError if a class is too small, `probe` is no list of positions, or nothing is left"
-    beside = source.clean is not None
-    what, images, true = ('clean', source.clean, source.clean_labels) if beside else ('training', source.train, noise.true)
+    beside, size = source.clean is not None, len(source.train)
+    removed = np.zeros(size, bool) if noise.removed is None else noise.removed
+    own = np.where(removed, -1, noise.true) # what is removed shows none of the classes: it is no probe
+    what, images, true = ('clean', source.clean, source.clean_labels) if beside else ('training', source.train, own)
     _check_sizes(probe, probe_size, len(images) - (not beside), f'{len(images)} {what}', val_share, val_fold)
     if probe_size == len(images): probe, probe_size = np.arange(len(images)), 0 # all of the clean ones, balanced or not
     rng = stream(seed, 'split')
     want = _per_class(true, source.classes, probe_size, rng)
-    order = rng.permutation(len(source.train))
+    order = rng.permutation(size)
     pool = rng.permutation(len(images)) if beside else order
     chosen = np.sort(_first_of_classes(pool, true, want) if probe is None else _checked_positions(probe, true, what))
-    train, valid = _cut(order if beside else order[~np.isin(order, chosen)], val_share, val_fold)
+    train, valid = _cut(order if beside else order[~np.isin(order, chosen)], val_share, val_fold, removed)
     kept = _kept(images.to(device), chosen) if len(chosen) else None
-    return Data(source, replace(noise, given=noise.given[train], true=noise.true[train]), train,
-                Probe(kept, torch.from_numpy(true[chosen]).to(device), chosen, beside),
-                Samples(valid, noise.given[valid], noise.true[valid]))
+    every = Samples(np.arange(size), noise.given, noise.true)
+    return Data(source, replace(noise, given=noise.given[train], true=noise.true[train], removed=None), train,
+                Probe(kept, torch.from_numpy(true[chosen]).to(device), chosen, beside), every[valid], every[removed])
 
 # %% ../../nbs/data/split.ipynb #check-sizes
 def _check_sizes(probe, probe_size, most, there, val_share, val_fold):
@@ -131,12 +136,14 @@ def _checked_positions(probe, true, what):
     return found
 
 # %% ../../nbs/data/split.ipynb #cut
-def _cut(rest, val_share, val_fold):
-    "(train, valid), sorted: the validation split is the `val_fold`-th part of `rest`; ValueError if nothing is left"
+def _cut(rest, val_share, val_fold, removed):
+    """(train, valid), sorted and without what is `removed`: the validation split is the `val_fold`-th part of `rest`.
+    ValueError if nothing is left"""
     start, end = (round(k*val_share*len(rest)) for k in (val_fold, val_fold + 1))
     train, valid = np.delete(rest, slice(start, end)), rest[start:end]
-    if not len(train): raise ValueError("nothing is left to train on: probe and val_share take everything")
-    return np.sort(train), np.sort(valid)
+    train, valid = (np.sort(part[~removed[part]]) for part in (train, valid))
+    if len(train): return train, valid
+    raise ValueError("nothing is left to train on: probe and val_share, or what is removed, take everything")
 
 def _kept(images, index):
     "Images decoded once and kept; above 10,000 (1.5 GB at 224x224) they stay files, and this process decodes a batch at a time"
@@ -222,27 +229,30 @@ def _by_name(files):
     return places
 
 # %% ../../nbs/data/split.ipynb #def-read-scores
-def read_score_table(path # csv with columns index (position in the training set, as in labels.csv) and score
+def read_score_table(path:str|Path, # csv with columns index (position in the training set, as in labels.csv) and score
+                     size:int # images in the training set
                     )->pd.Series: # index -> score, nan where it is empty; in the order of the file
-    "Scores of a detector, higher for more suspicious; FileNotFoundError, or ValueError for no number or an index twice"
+    """Scores of a detector, higher for more suspicious.
+    FileNotFoundError; ValueError for what is no number, an index that is there twice, or scores of other images"""
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"scores file {path} does not exist")
     table = read_csv(path, ['index', 'score'])
     try: scores = pd.Series(table.score.replace('', 'nan').astype(float).to_numpy(), table['index'].astype(int))
     except ValueError as e:
-        raise ValueError(f"scores file {path} must have a whole number as index and a number as score in every row ({e})") from None
+        raise ValueError(f"scores file {path} must have a whole number as index and a number as score in every row "
+                         f"({e})") from None
     twice = scores.index[scores.index.duplicated()]
     if len(twice): raise ValueError(f"scores file {path} has index {twice[0]} more often than once")
-    return scores
+    if scores.index.isin(range(size)).all(): return scores
+    raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {size - 1}")
 
-def read_scores(path, # as of `read_score_table`
-                index:np.ndarray # [N] positions of the samples that need one
-               )->np.ndarray: # [N]
-    "The scores of some samples; ValueError for one without a score"
-    scores = read_score_table(path).reindex(index).to_numpy()
-    missing = index[np.isnan(scores)]
+def read_scores(path:str|Path, # as of `read_score_table`
+                data:Data)->np.ndarray: # [N]
+    "The scores of the training samples; ValueError for one without a score"
+    scores = read_score_table(path, len(data.source.labels)).reindex(data.index).to_numpy()
+    missing = data.index[np.isnan(scores)]
     if not len(missing): return scores
-    raise ValueError(f"scores file {path} has no score for {len(missing)} of the {len(index)} training samples; "
+    raise ValueError(f"scores file {path} has no score for {len(missing)} of the {len(scores)} training samples; "
                      f"the first is index {missing[0]}: were they made from a run with the same data, probe and seed?")
 
 # %% ../../nbs/data/split.ipynb #without-suspects
@@ -256,7 +266,7 @@ def without_suspects(data:Data, scores:np.ndarray, # [N], higher: more suspiciou
     keep = int(size*(1 - remove_ratio) + 1e-9)
     if not keep: raise ValueError(f"remove_ratio {remove_ratio:g} leaves none of the {size} training samples")
     train = data.parts['train']
-    kept, removed = train[np.sort(order[:keep])], train[np.sort(order[keep:])]
+    kept, removed = train[np.sort(order[:keep])], data.removed + train[np.sort(order[keep:])]
     return replace(data, index=kept.index, noise=replace(data.noise, given=kept.given, true=kept.true), removed=removed)
 
 # %% ../../nbs/data/split.ipynb #with-threshold

@@ -121,7 +121,7 @@ class DivideMix(Method):
         self.remember(torch.ones(2, len(t.given)))
 
     @property
-    def second_view(self): return 'standard' if self.trainer.done >= self.warm_up else None
+    def second_view(self): return 'standard' if self.trainer.epochs_done >= self.warm_up else None
 
     def remember(self, w:Tensor): # [2, N]
         "Each network's opinion, and what it makes the other one's labelled samples"

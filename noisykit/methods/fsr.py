@@ -95,7 +95,7 @@ class FSR(Method):
         i = shard(i[torch.randperm(n, generator=random)]) # each process sees all classes
         y = torch.from_numpy(self.labels[self.queue])[i].to(t.device)
         if s := self.options.smoothing: C = t.net.fc.out_features; y = (1 - s)*F.one_hot(y, C) + s/C
-        return Batch(i, next(self.pictures.batches([i], key=(t.config.seed, f'fsr {t.steps}'))), y, t.done + 1, n)
+        return Batch(i, next(self.pictures.batches([i], key=(t.config.seed, f'fsr {t.steps}'))), y, t.epochs_done + 1, n)
 
     def step(self, batch):
         t, o, x, y = self.trainer, self.options, batch.x, batch.targets(self.trainer.net.fc.out_features)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from ..networks import create_network
+from ..train.checkpoint import saved_network
 from ..record import Run
 from ..train.method import AddOn, addon, compose
 
@@ -28,8 +28,7 @@ class Pseudo(AddOn):
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         run, source = Run(options.pseudo_run), trainer.data.source
-        net = create_network(run.config['model'], len(source.classes), source.train.shape[0], run.folder/'checkpoint.pt')
-        self.net = net.to(trainer.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.net = saved_network(run, source.train.shape[0]).to(trainer.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.flipped = torch.from_numpy(trainer.data.noise.flipped).to(trainer.device)
 
     def change(self, batch):
