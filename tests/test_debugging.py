@@ -12,7 +12,8 @@ from noisykit.audit.relabel import most_suspicious, relabel, repairs, save_repai
 from noisykit.train.checkpoint import read_checkpoint, saved_networks
 from noisykit.detection.detectors import detect, write_scores
 from noisykit.data.noise import load_noise
-from noisykit.run import load_dataset, run_method
+from noisykit.data.source import load_dataset
+from noisykit.run import run_method
 
 KW = SMALL | dict(method="ce", noise_rate=0.4, probe_size=30, lr=0.05, quiet=True)
 

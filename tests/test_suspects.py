@@ -188,7 +188,7 @@ def test_refusals(run, tmp_path):
     assert "is a folder" in sentence(explore_suspects, run, out=tmp_path)
     assert "does not exist" in sentence(use_decisions, run, tmp_path/"no.csv", tmp_path/"decided")
     write_decisions(decide(s, [], None), out)
-    assert "holds none" in sentence(use_decisions, run, out, tmp_path/"decided") and not len(explore_suspects(run, out=out).decisions)
+    assert "holds none" in sentence(use_decisions, run, out, tmp_path/"decided") and not len(explore_suspects(run, out=out).review.decisions)
     other = run_method(run_dir=str(tmp_path/"other"), **KW | dict(epochs=1, noise_rate=0.2))
     out.write_text(good)
     assert "are about other data or labels" in sentence(explore_suspects, other, out=out)
