@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 import yaml
 
-from .config import TYPES, check_setting
+from .config import SETTINGS, check_setting
 from .data.noise import LAWS
 from .data.source import check_data_options, known_datasets
 from .errors import check_name, check_type
@@ -109,7 +109,7 @@ NOT_FOR_STUDIES = ('study', 'method', 'dataset', 'run_dir', 'resume')
 
 def check_value(setting:str, value):
     "ValueError unless a study may give this value to this setting"
-    check_name('setting', setting, [k for k in TYPES if k not in NOT_FOR_STUDIES])
+    check_name('setting', setting, [k for k in SETTINGS if k not in NOT_FOR_STUDIES])
     check_numbers(setting, value)
     check_setting(setting, value)
     if setting == 'noise': check_name('noise law', value, LAWS)
@@ -240,7 +240,7 @@ def _check_needs(needs):
     if not needs: return
     for key in ('one_of', 'otherwise'):
         if key not in needs: raise ValueError(f"'needs' has no {key!r}")
-    for setting in needs['one_of']: check_name('setting', setting.partition('.')[0], TYPES)
+    for setting in needs['one_of']: check_name('setting', setting.partition('.')[0], SETTINGS)
 
 # %% ../nbs/run/study.ipynb #read-all
 @cache
@@ -291,7 +291,7 @@ def holds(rule:Rule, settings:dict, names:list)->bool: # the method and its add-
         if not fits: return False
     return True
 
-def fill(settings:dict, # all of them, None where nothing is chosen
+def fill(settings:dict, # all of them, with the defaults of `Config` where nothing is chosen
          given:dict, # those that the user chose; in `settings` too
          names:list # the method and its add-ons, as `expanded` has them
         )->tuple: # (settings, {setting: source of what was filled in})

@@ -18,9 +18,8 @@ from ..data.noise import write_noise_file
 from ..data.source import load_dataset
 from ..data.split import read_score_table
 from ..evaluation import check_same_data
-from ..numerics import numerics
+from ..numerics import check_device, default_device, numerics
 from ..record import Run, write_atomically
-from ..resolve import check_device
 from ..train.checkpoint import read_checkpoint, saved_networks
 from ..train.evaluate import predict
 
@@ -70,7 +69,7 @@ def ask_network(run:Run, # finished
                )->np.ndarray: # [n] classes
     "What the network of `run` takes these images for; ValueError if it is of other data, or has trained on them"
     _check_may_be_asked(run, labels, rows)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = device or default_device()
     check_device(device)
     c = run.config
     source = load_dataset(c['dataset'], c['data_dir'], check='none', **(c['data_options'] or {}))
