@@ -100,10 +100,12 @@ class Method:
         return {}
 
     @classmethod
-    def check_options(cls, options, config:Config): "ValueError in one sentence if they do not fit the other settings"
+    def check_options(cls, options, config:Config): # options of its class `Options`
+        "ValueError in one sentence if they do not fit the other settings"
 
     @classmethod
-    def check_data(cls, options, config:Config, data:Data): "ValueError in one sentence if they do not fit the data"
+    def check_data(cls, options, config:Config, data:Data): # options of its class `Options`
+        "ValueError in one sentence if they do not fit the data"
 
     @classmethod
     def needs_runs(cls, options, config:Config)->dict: # option that names a run -> settings of the run to be made
@@ -189,7 +191,7 @@ class Composition:
         "The batches beside the training batch that a step shares out over processes"
         return self.method.shared_batches(self.parts[0][1], probe)
 
-    def create(self, trainer)->list:
+    def create(self, trainer)->list: # of the `Trainer` that they are for
         "The method for `trainer`, then its add-ons"
         return [cls(trainer, options) for cls, options in self.parts]
 
