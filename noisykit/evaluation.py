@@ -12,9 +12,8 @@ import pandas as pd
 import torch
 
 from .data.source import load_dataset
-from .numerics import numerics
+from .numerics import check_device, default_device, numerics
 from .record import Run
-from .resolve import check_device
 from .train.checkpoint import read_checkpoint, saved_networks
 from .train.evaluate import evaluate, predict
 
@@ -26,7 +25,7 @@ def evaluate_run(folder, # of a run
     "Evaluate the saved networks of a run; nothing is written. FileNotFoundError or ValueError for a run, checkpoint or data that are not there, cannot be read or do not fit"
     run = Run(folder)
     c, state = run.config, read_checkpoint(run)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = device or default_device()
     check_device(device)
     source = load_dataset(c['dataset'], c['data_dir'] if data_dir is None else data_dir, check='test', **(c['data_options'] or {}))
     check_same_data(run, source)

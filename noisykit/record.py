@@ -22,6 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from .config import place_settings
 from .processes import all_sum, world
 
 # %% ../nbs/ground/record.ipynb #read-text
@@ -153,7 +154,7 @@ class CachedRun(Run):
 
 # %% ../nbs/ground/record.ipynb #tabulate
 # settings that say where a run happens, not what it computes
-EXECUTION_SETTINGS = ('device', 'nproc', 'restarts', 'run_dir', 'resume', 'data_dir')
+EXECUTION_SETTINGS = place_settings()
 
 def tabulate_runs(runs)->pd.DataFrame: # `Run`s or folders -> a row for each
     "Settings, metrics of the last epoch, and what it ran on; ValueError for a run without a whole epoch"

@@ -83,10 +83,10 @@ def sample_law(f=None, *,
     LAWS[f.__name__] = f
     return f
 
-def law(f=None, *, needs:tuple=()): # as of `sample_law`
+def law(f=None, *, needs:tuple=(), options:dict|None=None): # as of `sample_law`
     "Register `f(num_classes, rate, **options) -> [C, C] matrix`: a label is drawn from the row of its true class"
-    if f is None: return partial(law, needs=needs)
-    @sample_law(needs=needs)
+    if f is None: return partial(law, needs=needs, options=options)
+    @sample_law(needs=needs, options=options)
     @wraps(f)
     def draw(true, num_classes, rate, seed, **options):
         T = f(num_classes, rate, **options)
@@ -126,7 +126,7 @@ def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
 # %% ../../nbs/data/noise.ipynb #maps-cifar10-9-1-2-0-4-7-3-5
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
 
-@law(needs=('superclass',))
+@law(needs=('superclass',), options=dict(map=str | dict, superclass=list | None))
 def asymmetric(num_classes, rate, map:str|dict='next', superclass:list|None=None):
     "Class i is mistaken for `map[i]`: 'next', 'cifar10', 'superclass' (with `superclass` [C]), or {from: to}"
     T = np.eye(num_classes)
@@ -192,7 +192,7 @@ def flip2(num_classes, rate, map_seed:int=1):
     "Each class is mistaken for two other classes, rate/2 each, drawn as in `flip`"
     return _drawn_map('flip2', num_classes, rate, 2, map_seed)
 
-@law(needs=('superclass',))
+@law(needs=('superclass',), options=dict(superclass=list | None))
 def hierarchical(num_classes, rate, superclass:list|None=None):
     "A flipped label goes to one of the other classes of the same `superclass` [C]; a class that is alone there stays"
     together = _same_group(superclass, num_classes, "law 'hierarchical'")*(1 - np.eye(num_classes))
