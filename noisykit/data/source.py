@@ -102,7 +102,7 @@ def check_data_options(name:str, options:dict):
                          f"got {ratio}")
 
 # %% ../../nbs/data/source.ipynb #def-stratified-labels-size-i
-def stratified(labels, size:int, seed:int,
+def stratified(labels:np.ndarray, size:int, seed:int,
                purpose:str # what the draw is for, as of `stream`
               )->np.ndarray: # sorted indices [size]
     "`size` samples with the class shares of `labels`, drawn by `seed`"

@@ -26,7 +26,11 @@ def _read_batches(data_dir, what, names):
         if not (folder/name).is_file(): raise FileNotFoundError(f"{folder} has no {name}")
     return folder, [_unpickled(folder/name) for name in names]
 
-def _unpickled(path): return pickle.loads(path.read_bytes(), encoding='latin1')
+def _unpickled(path):
+    "The dictionary in a file; ValueError for a file that is cut short or something else"
+    try: return pickle.loads(path.read_bytes(), encoding='latin1')
+    except Exception as e:
+        raise ValueError(f"{path} cannot be read as a python batch ({type(e).__name__})") from None
 
 def _joined(batches, key):
     "Pixels [N, 3, 32, 32] and labels [N]"
