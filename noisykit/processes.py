@@ -192,8 +192,5 @@ def _when_parent_dies(number):
     import ctypes
     return ctypes.CDLL(None).prctl(1, int(number), 0, 0, 0) == 0 # 1 = PR_SET_PDEATHSIG
 
-# %% ../nbs/ground/processes.ipynb #imports
-import sys
-
 # %% ../nbs/ground/processes.ipynb #bar-dict-leave-false-delay-1
 BAR = dict(leave=False, delay=10, mininterval=10, file=sys.stdout) # for epochs over 10 s; rare, since a notebook keeps each refresh

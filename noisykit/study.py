@@ -342,9 +342,11 @@ def check_study(settings:dict, # of a run, filled in
         raise ValueError(f"study {settings['study']!r} {study.needs['otherwise']}")
 
 # %% ../nbs/run/study.ipynb #page-code
-def study_table(study:str)->pd.DataFrame: # columns for, setting, value, source
-    "The rules of a study, a row for each setting"
+def study_table(study:str)->pd.DataFrame: # index: for, source, setting; column: value
+    "What a study sets, a row a setting"
+    found = find_study(study)
+    own = set((found.default_of or {}).get('method', []))
     rows = []
-    for rule in find_study(study).rules:
-        rows += [(described(rule.match), setting, value, rule.source) for setting, value in rule.values.items()]
-    return pd.DataFrame(rows, columns=['for', 'setting', 'value', 'source'])
+    for rule in found.rules + [rule for rule in common() if own & set(rule.match.get('method', []))]:
+        rows += [(described(rule.match), rule.source, setting, value) for setting, value in rule.values.items()]
+    return pd.DataFrame(rows, columns=['for', 'source', 'setting', 'value']).set_index(['for', 'source', 'setting'])

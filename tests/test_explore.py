@@ -126,10 +126,10 @@ def test_run(lab, record_property):
     told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"), value=lab.choose(cell, "value", "given_prob"), log=lab.tick(cell, "log"))
     assert "epoch final" not in img.get_attribute("alt") and "log True" in img.get_attribute("alt")
     told(record_property, histogram=lab.click(cell, .1, .2))        # upper left: a bar, and its images
-    assert "of histogram" in img.get_attribute("alt")
+    assert "binning histogram" in img.get_attribute("alt")
     lab.shot(cell, "run_histogram")
     told(record_property, dissection=lab.click(cell, .6, .2))      # upper right: a bin
-    assert "of dissection" in img.get_attribute("alt")
+    assert "binning dissection" in img.get_attribute("alt")
     lab.shot(cell, "run_dissection")
 
 def test_compare(lab, record_property):

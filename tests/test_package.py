@@ -45,7 +45,8 @@ import pkgutil, importlib, noisykit
 assert noisykit.__file__.startswith({str(built[2])!r}), noisykit.__file__
 for m in pkgutil.walk_packages(noisykit.__path__, 'noisykit.'): importlib.import_module(m.name)
 from noisykit.detection.detectors import detect
-from noisykit.explore.widgets import canvas, explorer
+from noisykit.explore.widgets import explorer
+from noisykit.plots.draw import canvas
 from noisykit.record import Run
 print(len(detect(Run('out'), 'aum')) + len(detect(Run('out'), 'lstm')))
 def draw(width:int=2): fig = canvas(width, 2); fig.subplots(); return fig

@@ -15,7 +15,8 @@ from noisykit.audit.audit import audit
 from noisykit.errors import sentence
 from noisykit.audit.decisions import DECISIONS, Suspects, decide, read_decisions, use_decisions, write_decisions
 from noisykit.detection.detectors import detect, write_scores
-from noisykit.explore.suspects import explore_suspects, suspects_figure
+from noisykit.explore.suspects import PAGE, explore_suspects
+from noisykit.plots.suspects import review_figure
 from noisykit.run import run_method
 
 KW = SMALL | dict(method="ce", noise_rate=0.3, probe_size=30, lr=0.05, quiet=True)
@@ -48,7 +49,7 @@ def test_the_whole_way(run, tmp_path):
     "Clicked, saved, read again by another explorer, trained on: all the same labels, the same split but for what is removed"
     before, out = tree(run.folder), tmp_path/"mine.csv"
     e = explore_suspects(run, "confidence", out)
-    t = e.suspects.table
+    t = e.review.suspects.table
     assert t["index"].tolist() == detect(run, "confidence")["index"].tolist()
     e.click(*middle(e, 3)); e.click(*middle(e, 17)); e.click(*middle(e, 17)); e.click(0.001, 0.999)
     e.controls["page"].value = 2
@@ -56,11 +57,11 @@ def test_the_whole_way(run, tmp_path):
     for b in ("accept", "remove", "next", "remove"): e.buttons[b].click()
     assert e.picture.png != first
     e.another.value = "7"; e.buttons["another"].click(); e.buttons["undo"].click()
-    assert t["index"][28] not in set(e.decisions["index"]) and e.at == 28 # the one that was decided a moment ago
+    assert t["index"][28] not in set(e.review.decisions["index"]) and e.review.position == 28 # the one that was decided a moment ago
     e.another.value = "7"; e.buttons["another"].click()
     e = explore_suspects(run, out=out) # by another detector: the decisions stay
-    assert set(e.decisions["index"]) == set(t["index"].iloc[[3, 17, 24, 25, 27, 28]]) and e.decisions.equals(read_decisions(out, e.suspects))
-    d = e.decisions.set_index("index")
+    assert set(e.review.decisions["index"]) == set(t["index"].iloc[[3, 17, 24, 25, 27, 28]]) and e.review.decisions.equals(read_decisions(out, e.review.suspects))
+    d = e.review.decisions.set_index("index")
     for place, decision in ((3, "accept"), (17, "reject"), (24, "accept"), (25, "remove"), (27, "remove")): assert d.decision[t["index"][place]] == decision
     assert tree(run.folder) == before
     settings = use_decisions(run, out, tmp_path/"decided")
@@ -77,29 +78,29 @@ def test_the_rest_of_a_page_and_two_at_once(run, tmp_path):
     "Neither of two explorers loses what the other decided"
     one, two = (explore_suspects(run, out=tmp_path/"d.csv") for _ in range(2))
     one.buttons["accept"].click(); two.click(*middle(two, 5)); one.buttons["rest"].click(); two.buttons["next"].click(); two.buttons["remove"].click()
-    t, d = one.suspects.table, read_decisions(tmp_path/"d.csv", one.suspects)
-    assert set(d["index"]) == set(t["index"][:24]) and one.controls["page"].value == 2 and one.at == 24
+    t, d = one.review.suspects.table, read_decisions(tmp_path/"d.csv", one.review.suspects)
+    assert set(d["index"]) == set(t["index"][:24]) and one.controls["page"].value == 2 and one.review.position == 24
     assert d.set_index("index").decision[t["index"][:7]].tolist() == ["accept", *["reject"]*4, "accept", "remove"]
     last = explore_suspects(run, out=tmp_path/"e.csv")
     last.move(page=last.controls["page"].max)
     for _ in range(30): last.buttons["reject"].click() # the end of the ranking is no error
-    assert last.at == len(t) - 1 and not last.message.value and last.decisions["index"].isin(t["index"].iloc[last.n*(last.controls["page"].max - 1):]).all()
+    assert last.review.position == len(t) - 1 and not last.message.value and last.review.decisions["index"].isin(t["index"].iloc[PAGE*(last.controls["page"].max - 1):]).all()
     last.controls["page"].value = 1
-    assert last.at == 0
+    assert last.review.position == 0
 
 def test_an_audit(audited, tmp_path):
     "Odd class names, a broken image, whatever is not square: the list that comes of it holds what was decided, the files are as they were"
     own, folder = audited
     before = tree(own)
     e = explore_suspects(folder/"suspects.csv", out=tmp_path/"d.csv")
-    assert e.suspects.classes == sorted(CLASSES) and e.suspects.pictures(e.suspects.table["index"][:5]).shape == (5, 3, 20, 20)
-    t, true = e.suspects.table, e.suspects.table.file.map(lambda f: CLASSES[int(f[-5])])
+    assert e.review.suspects.classes == sorted(CLASSES) and e.review.suspects.pictures(e.review.suspects.table["index"][:5]).shape == (5, 3, 20, 20)
+    t, true = e.review.suspects.table, e.review.suspects.table.file.map(lambda f: CLASSES[int(f[-5])])
     wrong = (t.given != true).to_numpy()
     assert len(t) == 120 and wrong.sum() == 10 and wrong[:10].sum() >= 5 # ranked well enough to be worth it
     for i, f in enumerate(true[:24]):
         e.another.value = f; e.buttons["another"].click()
     for _ in range(2): e.buttons["remove"].click()
-    while e.current.given != "<b>3": e.buttons["next"].click()
+    while e.review.current.given != "<b>3": e.buttons["next"].click()
     assert "&lt;b&gt;3" in e.state.value and "<b>3" not in e.state.value.replace("<b>&", "")
     d = pd.read_csv(tmp_path/"d.csv", dtype=str, keep_default_na=False)
     assert set(d.decision[d.file.isin(t.file[:24])]) <= {"accept", "reject", "another"} and (d.decision == "remove").sum() == 2
@@ -132,7 +133,7 @@ def test_texts(tmp_path):
     r = run_method(method="ce", dataset="text", data_dir=str(tmp_path), noise="symmetric", noise_rate=0.3, probe_size=0, epochs=1, device="cpu", quiet=True, run_dir=str(tmp_path/"run"))
     e = explore_suspects(r)
     e.click(*middle(e, 4)); e.controls["page"].value = 2
-    assert e.decisions["index"].tolist() == [e.suspects.table["index"][4]] and set(e.decisions.label) <= {"numpy", "pandas", "torch"}
+    assert e.review.decisions["index"].tolist() == [e.review.suspects.table["index"][4]] and set(e.review.decisions.label) <= {"numpy", "pandas", "torch"}
     after = run_method(method="ce", epochs=1, device="cpu", quiet=True, run_dir=str(tmp_path/"after"), **use_decisions(r, tmp_path/"run/decisions.csv", tmp_path/"decided"))
     assert (learned(after) != learned(r)).sum() == 1
 
@@ -170,7 +171,7 @@ def test_refusals(run, tmp_path):
     out.write_text(good.replace(",accept,", ",perhaps,")) # while it is open
     e.buttons["reject"].click()
     assert "perhaps" in e.message.value and "perhaps" in out.read_text()
-    assert "fill" in sentence(suspects_figure, s.table, s.pictures, page=-1) and set(DECISIONS) == {"accept", "reject", "another", "remove"}
+    assert "fill" in sentence(review_figure, s.table, s.pictures, page=-1) and set(DECISIONS) == {"accept", "reject", "another", "remove"}
 
 @pytest.mark.parametrize("kind", ["run", "audit"])
 def test_the_notebook(run, audited, tmp_path, kind):

@@ -52,17 +52,15 @@ class Suspects:
         self.data = f"{Path(root).name} {_digest(now.index, now)}"
 
     def _run(self, path, detector):
-        scores = read_score_table(path) if path.is_file() else None
-        self.folder = path if scores is None else path.parent.parent
-        if scores is not None and not (self.folder/'config.yaml').is_file(): raise FileNotFoundError(f"{path} is not in the scores/ of a run, so nobody knows of which images it is")
+        self.folder = path.parent.parent if path.is_file() else path
+        if path.is_file() and not (self.folder/'config.yaml').is_file(): raise FileNotFoundError(f"{path} is not in the scores/ of a run, so nobody knows of which images it is")
         run = self.run = Run(self.folder)
         labels, self.classes = run.all_labels, list(run.data['classes'])
         if run.config.get('threshold') is not None: raise ValueError(f"run {run.folder} has given threshold samples a class of their own: decide on a run without threshold")
         if (labels.true < 0).any(): raise ValueError(f"run {run.folder} has pictures of none of the classes, drawn anew for every run: no file of labels could say so")
-        if scores is None: t = detect(run, detector)
+        if not path.is_file(): t = detect(run, detector)
         else:
-            if not scores.index.isin(range(len(labels))).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {len(labels) - 1}")
-            scores = scores.dropna().sort_values(ascending=False, kind='stable')
+            scores = read_score_table(path, len(labels)).dropna().sort_values(ascending=False, kind='stable')
             t = labels.iloc[scores.index].assign(score=scores.to_numpy(), suggested=suggest([run])[scores.index]).reset_index(drop=True)
         t = t[t['index'].isin(labels['index'][labels.split.isin(['train', 'removed'])])] # what a decision can change: probe and validation split stay as they are
         names = np.array([*self.classes, ''], object) # -1: nothing is suggested

@@ -31,8 +31,7 @@ def suspects(labels:pd.DataFrame, # a run's `all_labels`
             )->np.ndarray: # positions in the training set, the most suspicious first
     "The images with the highest scores; ValueError for scores that are not of these images, or too few of them"
     if not 0 < share <= 1: raise ValueError(f"share is {share!r}; a number above 0, at most 1")
-    N, scores = len(labels), read_score_table(path)
-    if not scores.index.isin(range(N)).all(): raise ValueError(f"scores file {path} is of other images: its indices must be from 0 to {N - 1}")
+    N, scores = len(labels), read_score_table(path, len(labels))
     scores, n = scores.dropna(), int(N*share + 1e-9)
     scored = scores.index.to_numpy()
     if not 0 < n <= len(scored): raise ValueError(f"share {share:g} of {N:,} images is {n:,}; scores file {path} has scores for {len(scored):,}")
