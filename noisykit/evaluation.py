@@ -11,10 +11,9 @@ from contextlib import nullcontext
 import pandas as pd
 import torch
 
-from .data.source import load_dataset
-from .numerics import numerics
+from .data.source import Source, load_dataset
+from .numerics import check_device, default_device, numerics
 from .record import Run
-from .resolve import check_device
 from .train.checkpoint import read_checkpoint, saved_networks
 from .train.evaluate import evaluate, predict
 
@@ -26,7 +25,7 @@ def evaluate_run(folder, # of a run
     "Evaluate the saved networks of a run; nothing is written. FileNotFoundError or ValueError for a run, checkpoint or data that are not there, cannot be read or do not fit"
     run = Run(folder)
     c, state = run.config, read_checkpoint(run)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = device or default_device()
     check_device(device)
     source = load_dataset(c['dataset'], c['data_dir'] if data_dir is None else data_dir, check='test', **(c['data_options'] or {}))
     check_same_data(run, source)
@@ -43,7 +42,7 @@ def evaluate_run(folder, # of a run
     if not rows: raise ValueError(f"run {run.folder} has no test set: nothing was held out of its data")
     return pd.DataFrame(rows)
 
-def check_same_data(run, source):
+def check_same_data(run:Run, source:Source):
     "ValueError unless the record of `run` is of these data"
     theirs = run.data['classes'][:-1] if run.config.get('threshold') is not None else run.data['classes']
     if list(source.classes) != theirs: raise ValueError(f"the data are not those of run {run.folder}: they have {len(source.classes)} classes, {source.classes[0]} ... {source.classes[-1]}, "

