@@ -78,8 +78,8 @@ def _check_foreign(config, options):
 
 def check_noise_rate(config:Config, given:dict):
     "ValueError for a rate beside a law that has none"
-    if config.noise == 'none' and given.get('noise_rate'):
-        raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
+    if given.get('noise_rate') and not LAWS[config.noise].rated:
+        raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise {config.noise!r}")
 
 # %% ../nbs/run/resolve.ipynb #def-check-data
 def check_data(config:Config, given:dict):
@@ -97,7 +97,7 @@ def check_data(config:Config, given:dict):
 # %% ../nbs/run/resolve.ipynb #def-check-method
 def check_method(config:Config, composition:Composition, given:dict):
     "ValueError for settings that the method or its add-ons cannot use"
-    composition.check_options(config.epochs)
+    composition.check_options(config)
     method, name = composition.method, config.method
     if method.needs_probe and not (config.probe_size or config.probe_file):
         raise ValueError(f"method {name!r} needs a probe: set probe_size to the number of clean samples")
@@ -108,9 +108,6 @@ def check_method(config:Config, composition:Composition, given:dict):
     if restarts(config.schedule) and method.dynamics == 'evaluation':
         raise ValueError(f"method {name!r} has epochs of different lengths, and no use for a schedule that restarts: "
                          "take constant, cosine or milestones")
-    if config.threshold is not None and 'pseudo_run' in (config.options or {}):
-        raise ValueError(f"threshold gives samples a class that the network of method {name!r} does not know: "
-                         "use it with another method")
 
 # %% ../nbs/run/resolve.ipynb #def-check-optimizer
 def check_optimizer(config:Config, given:dict):
@@ -156,8 +153,8 @@ def _folder_name(config):
     if DATASETS[config.dataset].own_files and config.data_dir: yield Path(config.data_dir).resolve().name
 
 def _noise_name(config):
-    if config.noise == 'file': return Path(config.noise_file).stem
-    return 'none' if config.noise == 'none' else f"{config.noise}{config.noise_rate:g}"
+    if config.noise_file: return Path(config.noise_file).stem
+    return f"{config.noise}{config.noise_rate:g}" if LAWS[config.noise].rated else config.noise
 
 def _split_names(config):
     if config.val_fold: yield f'fold{config.val_fold}'

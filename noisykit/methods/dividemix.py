@@ -100,12 +100,16 @@ class DivideMix(Method):
             if not 0 < self.p_threshold < 1: raise ValueError(f"dividemix option p_threshold is {self.p_threshold!r}; a number between 0 and 1")
 
     @classmethod
-    def check_options(cls, options, epochs):
-        if (options.warm_up or 0) >= epochs: raise ValueError(f"dividemix option warm_up is {options.warm_up}, but the run has {epochs} epoch{'s'*(epochs > 1)}: nothing would be divided")
+    def check_options(cls, options, config):
+        epochs = config.epochs
+        if (options.warm_up or 0) >= epochs:
+            raise ValueError(f"dividemix option warm_up is {options.warm_up}, but the run has {epochs} "
+                             f"epoch{'s'*(epochs > 1)}: nothing would be divided")
 
     @classmethod
-    def check_data(cls, options, data):
-        if not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("method 'dividemix' mixes and augments pictures; this data set has none")
+    def check_data(cls, options, config, data):
+        if not isinstance(data.source.train, (TensorImages, FolderImages)):
+            raise ValueError("method 'dividemix' mixes and augments pictures; this data set has none")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)

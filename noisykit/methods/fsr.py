@@ -56,17 +56,23 @@ class FSR(Method):
             if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"fsr option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
-    def check_options(cls, options, epochs):
-        if cls.equal(options, epochs) >= epochs: raise ValueError(f"fsr option after is {options.after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: no sample would be weighed")
+    def check_options(cls, options, config):
+        epochs = config.epochs
+        if cls.equal(options, epochs) >= epochs:
+            raise ValueError(f"fsr option after is {options.after}, but the run has {epochs} "
+                             f"epoch{'s'*(epochs > 1)}: no sample would be weighed")
 
     @classmethod
     def shared_batches(cls, options, probe): return {'a queue batch': options.queue_batch}
 
     @classmethod
-    def check_data(cls, options, data):
+    def check_data(cls, options, config, data):
         C = len(np.unique(data.noise.given))
-        if min(options.queue, options.queue_batch) < C: raise ValueError(f"fsr options queue and queue_batch must be at least the number of classes, {C}; got {options.queue} and {options.queue_batch}")
-        if options.mixup and not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("fsr option mixup mixes pictures, and this data set has none: set it to False")
+        if min(options.queue, options.queue_batch) < C:
+            raise ValueError(f"fsr options queue and queue_batch must be at least the number of classes, {C}; "
+                             f"got {options.queue} and {options.queue_batch}")
+        if options.mixup and not isinstance(data.source.train, (TensorImages, FolderImages)):
+            raise ValueError("fsr option mixup mixes pictures, and this data set has none: set it to False")
 
     @staticmethod
     def equal(options:'FSR.Options', epochs:int)->int: return epochs//6 if options.after is None else options.after

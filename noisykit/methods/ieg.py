@@ -39,8 +39,9 @@ class IEG(Method):
             if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"ieg option meta_lr is {self.meta_lr!r}; a number above 0, or None")
 
     @classmethod
-    def check_data(cls, options, data):
-        if not isinstance(data.source.train, (TensorImages, FolderImages)): raise ValueError("method 'ieg' mixes and augments pictures; this data set has none")
+    def check_data(cls, options, config, data):
+        if not isinstance(data.source.train, (TensorImages, FolderImages)):
+            raise ValueError("method 'ieg' mixes and augments pictures; this data set has none")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)

@@ -39,8 +39,11 @@ class LC(AddOn):
             if self.lc_after is not None and self.lc_after < 0: raise ValueError(f"lc option lc_after is {self.lc_after}; a number of epochs, 0 or more")
 
     @classmethod
-    def check_options(cls, options, epochs):
-        if cls.after(options, epochs) >= epochs: raise ValueError(f"lc option lc_after is {options.lc_after}, but the run has {epochs} epoch{'s'*(epochs > 1)}: nothing would be corrected")
+    def check_options(cls, options, config):
+        epochs = config.epochs
+        if cls.after(options, epochs) >= epochs:
+            raise ValueError(f"lc option lc_after is {options.lc_after}, but the run has {epochs} "
+                             f"epoch{'s'*(epochs > 1)}: nothing would be corrected")
 
     @staticmethod
     def after(options:'LC.Options', epochs:int)->int: return max(1, 5*epochs//6) if options.lc_after is None else options.lc_after

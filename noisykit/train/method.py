@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import Config
 from ..data.images import torch_stream
 from ..data.split import Data
 from ..errors import check_name, check_type
@@ -99,10 +100,17 @@ class Method:
         return {}
 
     @classmethod
-    def check_options(cls, options, epochs:int): "ValueError in one sentence if they do not fit a run of so many epochs"
+    def check_options(cls, options, config:Config): # options of its class `Options`
+        "ValueError in one sentence if they do not fit the other settings"
 
     @classmethod
-    def check_data(cls, options, data:Data): "ValueError in one sentence if they do not fit the data"
+    def check_data(cls, options, config:Config, data:Data): # options of its class `Options`
+        "ValueError in one sentence if they do not fit the data"
+
+    @classmethod
+    def needs_runs(cls, options, config:Config)->dict: # option that names a run -> settings of the run to be made
+        "Runs on the same samples that must be finished first; `run_method` makes them, and puts their folders there"
+        return {}
 
     @classmethod
     def shared_batches(cls, options, probe:int)->dict: # samples of a probe batch, 0 without -> {what: samples}
@@ -165,19 +173,25 @@ class Composition:
         "Every option of the method and its add-ons by its name, defaults included"
         return {k: v for _, options in self.parts for k, v in asdict(options).items()}
 
-    def check_options(self, epochs:int):
-        "ValueError in one sentence if an option does not fit a run of so many epochs"
-        for cls, options in self.parts: cls.check_options(options, epochs)
+    def check_options(self, config:Config):
+        "ValueError in one sentence if an option does not fit the other settings"
+        for cls, options in self.parts: cls.check_options(options, config)
 
-    def check_data(self, data:Data):
+    def check_data(self, config:Config, data:Data):
         "ValueError in one sentence if they cannot be trained on these data"
-        for cls, options in self.parts: cls.check_data(options, data)
+        for cls, options in self.parts: cls.check_data(options, config, data)
+
+    def needs_runs(self, config:Config)->dict: # option that names a run -> settings of the run to be made
+        "Runs that must be finished before this one begins"
+        needed = {}
+        for cls, options in self.parts: needed |= cls.needs_runs(options, config)
+        return needed
 
     def shared_batches(self, probe:int)->dict: # samples of a probe batch, 0 without -> {what: samples}
         "The batches beside the training batch that a step shares out over processes"
         return self.method.shared_batches(self.parts[0][1], probe)
 
-    def create(self, trainer)->list:
+    def create(self, trainer)->list: # of the `Trainer` that they are for
         "The method for `trainer`, then its add-ons"
         return [cls(trainer, options) for cls, options in self.parts]
 
