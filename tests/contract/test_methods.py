@@ -53,7 +53,7 @@ def test_it_trains_and_fills_the_record(case, whole):
             values = run.samples(name, epoch)
             assert values.shape == (samples,) and np.isfinite(values).all(), (name, epoch)
     own = set(run.fields()) - NETWORK_FIELDS
-    columns = {"lr", "objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    columns = {"objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
     assert columns | {f"{name}_{group}" for name in own for group in ("clean", "flipped")} <= set(metrics)
     assert np.isfinite(metrics.iloc[-1].to_numpy(float)).all()
     if "weight" in own: assert run.samples("weight").mean() == pytest.approx(1, abs=.05)
