@@ -97,7 +97,7 @@ def check_setting(name:str, # of a field of `Config`
     raise ValueError(f"{name} must be a number {allowed}; got {value!r}")
 
 # %% ../nbs/ground/config.ipynb #def-to-plain
-def to_plain(value):
+def to_plain(value): # anything that a setting may be
     "Paths and numpy's values, also inside dictionaries and lists, as plain ones"
     if isinstance(value, dict): return {to_plain(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [to_plain(v) for v in value]

@@ -28,7 +28,7 @@ WORDS = {int: 'a whole number', float: 'a number', str: 'text', dict: 'a diction
          bool: 'True or False', NoneType: 'None'}
 
 def check_type(name:str, # of the setting or option
-               value,
+               value, # anything
                annotation # a type or a union of types in `WORDS`
               ):
     "ValueError unless `value` has one of the types"

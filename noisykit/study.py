@@ -95,7 +95,7 @@ def read_yaml(path:Path)->dict:
 # %% ../nbs/run/study.ipynb #check-numbers
 NUMBER = re.compile(r'([-+]?\d+)(\.\d*)?e([-+]?)(\d+)', re.I)
 
-def check_numbers(name:str, value):
+def check_numbers(name:str, value): # anything that YAML reads
     "ValueError for a number that YAML has read as text, at any depth of `value`"
     for v in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
         check_numbers(name, v)
@@ -107,7 +107,7 @@ def check_numbers(name:str, value):
 # %% ../nbs/run/study.ipynb #check-value-code
 NOT_FOR_STUDIES = ('study', 'method', 'dataset', 'run_dir', 'resume')
 
-def check_value(setting:str, value):
+def check_value(setting:str, value): # anything that YAML reads
     "ValueError unless a study may give this value to this setting"
     check_name('setting', setting, [k for k in SETTINGS if k not in NOT_FOR_STUDIES])
     check_numbers(setting, value)
@@ -120,7 +120,7 @@ def check_value(setting:str, value):
 FIRST = ('noise', 'noise_rate', 'model')
 NAMES = ('dataset', 'method', *FIRST)
 
-def parts(method)->list:
+def parts(method:str)->list:
     "A method and the add-ons behind its +"
     return str(method).split('+')
 
@@ -179,7 +179,8 @@ def described(match:dict)->str: # of a `Rule`
     return ', '.join(f"{name} {' or '.join(map(str, values))}" for name, values in match.items()) or 'all runs'
 
 # %% ../nbs/run/study.ipynb #read-block
-def as_list(value)->list: return value if isinstance(value, list) else [value]
+def as_list(value)->list: # a list, or its only entry
+    return value if isinstance(value, list) else [value]
 
 def by_dataset(value, datasets:list)->dict: # data set, or None for all of `datasets` -> value
     "What a value is for each data set, where it is a mapping from data sets"

@@ -19,7 +19,7 @@ from noisykit.audit.judge import confident_class, estimate_noise_rate
 from noisykit.audit.look import list_images
 from noisykit.errors import sentence
 from noisykit.data.source import load_dataset
-from noisykit.audit.decisions import Suspects
+from noisykit.audit.review import review_items
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -142,7 +142,7 @@ def test_a_folder_named_from_elsewhere(tmp_path, monkeypatch):
     audit("../own", "run", epochs=1, folds=2, weights="random", device="cpu")
     assert pd.read_csv("run/suspects.csv").path.str.startswith("digit ").all()
     monkeypatch.chdir(tmp_path)
-    assert len(Suspects("here/run").table) == 80
+    assert len(review_items("here/run").table) == 80
 
 def test_list(tmp_path):
     "A csv with paths relative and absolute, labels of any kind, copies of one picture"

@@ -35,7 +35,7 @@ def save_digit(path:Path, # the ending says what kind of file it is
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.convert('L' if grey else 'RGB').save(path, quality=90)
 
-def write_lines(path:Path, lines):
+def write_lines(path:Path, lines:list):
     "A text file, a line each"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(f'{line}\n' for line in lines))

@@ -77,7 +77,7 @@ def list_class_images(folder:Path, classes:list # names of its sub-folders
     return paths, np.repeat(np.arange(len(classes)), counts)
 
 # %% ../../nbs/data/folders.ipynb #strip-numbers
-def strip_numbers(names)->list:
+def strip_numbers(names:list)->list:
     "Class names without a number and a dot in front: 056.dog is dog"
     return [re.sub(r'^\d+\.', '', name) for name in names]
 

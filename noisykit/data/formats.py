@@ -9,6 +9,7 @@ __all__ = ['FLAGS', 'read_idx', 'read_csv', 'read_one_hot', 'read_flags', 'read_
 # %% ../../nbs/data/formats.ipynb #imports
 import gzip
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def read_idx(path:Path # plain, or gzipped with the ending .gz
             )->np.ndarray: # uint8, in the shape that the file says
     "An idx file of unsigned bytes (LeCun's format); ValueError for any other kind of file or one that is cut short"
     opener = gzip.open if path.suffix == '.gz' else open
-    with opener(path, 'rb') as file: raw = file.read()
+    try:
+        with opener(path, 'rb') as file: raw = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e: raise ValueError(f"{path} cannot be unpacked ({e})") from None
     if len(raw) < 4 or raw[:3] != b'\0\0\x08': raise ValueError(f"{path} is not an idx file of bytes")
     shape, start = np.frombuffer(raw, '>i4', raw[3], 4), 4 + 4*raw[3]
     if len(raw) != start + np.prod(shape):

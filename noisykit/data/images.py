@@ -237,7 +237,7 @@ def inner_view(rng, # None: in the middle
     return box, 0., bool(rng) and rng.random() < .5
 
 # %% ../../nbs/data/images.ipynb #random-view
-def random_view(rng, width:int, height:int,
+def random_view(rng:np.random.Generator, width:int, height:int,
                 scale:tuple, # (from, to), of the area
                 rotation:float # degrees either way, at most
                )->tuple: # (box, angle in degrees, mirrored)

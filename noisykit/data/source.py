@@ -100,7 +100,7 @@ def check_data_options(name:str, options:dict):
         raise ValueError(f"data option imbalance must be a number of at least 1, the largest class over the smallest; got {ratio}")
 
 # %% ../../nbs/data/source.ipynb #def-stratified-labels-size-i
-def stratified(labels, size:int, seed:int,
+def stratified(labels:np.ndarray, size:int, seed:int,
                purpose:str # what the draw is for, as of `stream`
               )->np.ndarray: # sorted indices [size]
     "`size` samples with the class shares of `labels`, drawn by `seed`"

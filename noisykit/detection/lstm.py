@@ -30,8 +30,11 @@ class LSTM(nn.Module):
     def __init__(self, generator=None # of the weights
                 ):
         super().__init__()
-        self.lstm, self.fc = nn.LSTM(1, 64, 2, batch_first=True), nn.Linear(64, 2)
-        for p in self.parameters(): nn.init.constant_(p, .01) if p.dim() == 1 else nn.init.orthogonal_(p, generator=generator)
+        with torch.random.fork_rng(devices=[]): # torch's own start draws from the global generator, and is not kept
+            self.lstm, self.fc = nn.LSTM(1, 64, 2, batch_first=True), nn.Linear(64, 2)
+            for p in self.parameters():
+                if p.dim() == 1: nn.init.constant_(p, .01)
+                else: nn.init.orthogonal_(p, generator=generator)
 
     def forward(self, curves:Tensor # [N, T] probability of the given label
                )->Tensor: # [N, 2] logits

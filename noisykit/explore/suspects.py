@@ -14,7 +14,8 @@ import ipywidgets
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..audit.decisions import Suspects, decide, read_decisions, write_decisions
+from ..audit.decisions import decide, read_decisions, write_decisions
+from ..audit.review import AuditItems, RunItems, review_items
 from .widgets import Explorer, axes_at
 from ..plots.suspects import DECIDED, REVIEW_COLUMNS, review_figure
 
@@ -25,50 +26,50 @@ PAGE = ROWS*REVIEW_COLUMNS # images
 # %% ../../nbs/explore/suspects.ipynb #review
 class Review:
     "Where somebody is among the suspects, and what they decided; every decision is in the csv at once"
-    def __init__(self, suspects:Suspects, out:str|Path): # the csv of the decisions
-        if not len(suspects.table): raise ValueError(f"{suspects.folder} has no suspects")
-        self.suspects, self.out, self.position = suspects, Path(out), 0 # row of the image with the orange frame
+    def __init__(self, items:RunItems|AuditItems, out:str|Path): # the csv of the decisions
+        if not len(items.table): raise ValueError(f"{items.folder} has no suspects")
+        self.items, self.out, self.position = items, Path(out), 0 # row of the image with the orange frame
         self.decisions = self.read()
 
     @property
-    def current(self)->pd.Series: return self.suspects.table.iloc[self.position] # its row
+    def current(self)->pd.Series: return self.items.table.iloc[self.position] # its row
     @property
     def page(self)->int: return self.position//PAGE # from 0
 
     def read(self)->pd.DataFrame: # as of `read_decisions`
         "The decisions as they are in the csv: somebody else may have decided meanwhile"
-        return read_decisions(self.out, self.suspects)
+        return read_decisions(self.out, self.items)
 
     def go(self, by:int):
         "So many images on, or back"
-        self.position = min(max(self.position + by, 0), len(self.suspects.table) - 1)
+        self.position = min(max(self.position + by, 0), len(self.items.table) - 1)
 
     def decide(self, decision:str|None, label:str|None=None): # as of `decisions.decide`
         "Decide about the current image, and go on"
-        self._save(self.current['index'], decision, label)
+        self._save(self.current.image, decision, label)
         self.go(1)
 
     def undo(self):
         "Undecided again: the current image, or the one before it, which was decided a moment ago"
-        if self.position and self.current['index'] not in set(self.decisions['index']): self.position -= 1
-        self._save(self.current['index'], None)
+        if self.position and self.current.image not in set(self.decisions.image): self.position -= 1
+        self._save(self.current.image, None)
 
     def reject_rest(self):
         "Reject what is undecided on this page; and on to the next"
         first = self.page*PAGE
-        on_page = self.suspects.table['index'][first:first + PAGE]
-        self._save(on_page[~on_page.isin(self.read()['index'])], 'reject')
+        on_page = self.items.table.image[first:first + PAGE]
+        self._save(on_page[~on_page.isin(self.read().image)], 'reject')
         self.go(first + PAGE - self.position)
 
     def toggle(self, position:int): # row of an image
         "A click: accepted, then rejected, then undecided again"
         self.position = position
-        before = self.decisions.set_index('index').decision.get(self.current['index'])
+        before = self.decisions.set_index('image').decision.get(self.current.image)
         first = 'accept' if self.current.suggested else 'reject'
-        self._save(self.current['index'], first if before is None else 'reject' if before == 'accept' else None)
+        self._save(self.current.image, first if before is None else 'reject' if before == 'accept' else None)
 
-    def _save(self, index, decision, label=None):
-        decisions = decide(self.suspects, index, decision, label, self.read())
+    def _save(self, images, decision, label=None):
+        decisions = decide(self.items, images, decision, label, self.read())
         write_decisions(decisions, self.out)
         self.decisions = decisions
 
@@ -91,8 +92,8 @@ def _in_a_row(*widgets): return ipywidgets.HBox(widgets, layout=dict(flex_flow='
 class ReviewExplorer(Explorer):
     "Pages of suspects, buttons to decide, and in words where one is"
     def __init__(self, review:Review):
-        self.review, table = review, review.suspects.table
-        self.another = ipywidgets.Dropdown(options=review.suspects.classes, description='another class',
+        self.review, table = review, review.items.table
+        self.another = ipywidgets.Dropdown(options=review.items.classes, description='another class',
                                            style=dict(description_width='initial'), layout=dict(width='auto'))
         self.buttons, self.state = {name: self._button(name) for name in BUTTONS}, ipywidgets.HTML()
         pages = ipywidgets.IntSlider(1, 1, -(-len(table)//PAGE), description='page', continuous_update=False)
@@ -116,14 +117,14 @@ class ReviewExplorer(Explorer):
     def _draw(self, page:int)->Figure: # from 1
         review = self.review
         if review.page != page - 1: review.position = (page - 1)*PAGE
-        suspects = review.suspects
-        return review_figure(suspects.table, suspects.pictures, page - 1, review.decisions, review.position, ROWS)
+        items = review.items
+        return review_figure(items.table, items.pictures, page - 1, review.decisions, review.position, ROWS)
 
     def refresh(self):
         "Draw, and say where we are"
         super().refresh()
-        row, decided = self.review.current, self.review.decisions.set_index('index')
-        before = decided.loc[row['index']] if row['index'] in decided.index else None
+        row, decided = self.review.current, self.review.decisions.set_index('image')
+        before = decided.loc[row.image] if row.image in decided.index else None
         label = '' if before is None else before.label
         self.another.value = label or row.suggested or row.given
         self.state.value = _state_text(self.review, before)
@@ -133,12 +134,12 @@ class ReviewExplorer(Explorer):
         if ax is None: return
         i = int(down)*REVIEW_COLUMNS + int(right) if ax.images else round(down) # texts are lines
         position = (page - 1)*PAGE + i
-        if position < min(page*PAGE, len(self.review.suspects.table)): self._act(partial(self.review.toggle, position))
+        if position < min(page*PAGE, len(self.review.items.table)): self._act(partial(self.review.toggle, position))
 
 # %% ../../nbs/explore/suspects.ipynb #state-text
 def _state_text(review, before): # before: the row of what was decided about the current image, or None
     row, count = review.current, len(review.decisions)
-    name = row['file'] if 'file' in row else f"image {row['index']}"
+    name = row.get('file', f'image {row.image}')
     given, suggested = f'<b>{escape(row.given)}</b>', f"<b>{escape(row.suggested or 'nothing')}</b>"
     decided = '' if before is None else f'; {DECIDED[before.decision]}'
     return (f"<div aria-live='polite'>suspect {review.position + 1:,}, {escape(name)}: given {given}, "
@@ -150,5 +151,5 @@ def explore_suspects(source, # a `Run`; the folder of a run or an audit; their s
                      out:str|Path|None=None # csv of the decisions; None: decisions.csv in the folder
                     )->ReviewExplorer:
     "Page through the suspects and decide; ValueError or FileNotFoundError for what has none, or for other decisions"
-    suspects = Suspects(source, detector)
-    return ReviewExplorer(Review(suspects, out or suspects.folder/'decisions.csv'))
+    items = review_items(source, detector)
+    return ReviewExplorer(Review(items, out or items.folder/'decisions.csv'))

@@ -52,7 +52,7 @@ def plot_transitions(run:Run, axs=None): # two axes
     return plot_matrices(np.array(run.data['matrix']), run.labels.given, run.labels.true, run.data['classes'], axs)
 
 # %% ../../nbs/plots/labels.ipynb #def-sample-grid-pixels-n-c-h
-def label_text(classes, given:int, true:int, between:str='\n')->str:
+def label_text(classes:list, given:int, true:int, between:str='\n')->str:
     "The given label; in brackets the true one, where it is another"
     if given == true: return shorten(classes[given])
     return f"{shorten(classes[given])}{between}({shorten(classes[true]) if true >= 0 else 'foreign'})"

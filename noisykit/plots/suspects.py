@@ -41,10 +41,10 @@ DECIDED = {'accept': 'accepted', 'reject': 'rejected', 'another': 'another class
 HERE = '#f59e0b' # seen on white and on black
 REVIEW_COLUMNS = 8
 
-def review_figure(table:pd.DataFrame, # columns index, given, suggested, score; the most suspicious first
-                  pictures, # function: indices -> uint8 [n, C, H, W], or [n] texts
+def review_figure(table:pd.DataFrame, # columns image, given, suggested, score; the most suspicious first
+                  pictures, # function: images -> uint8 [n, C, H, W], or [n] texts
                   page:int=0,
-                  decisions:pd.DataFrame|None=None, # columns index, decision, label: as of `decide`
+                  decisions:pd.DataFrame|None=None, # columns image, decision, label: as of `decide`
                   current:int|None=None, # row of the table that has the orange frame
                   rows:int=3 # of images
                  )->Figure:
@@ -54,7 +54,7 @@ def review_figure(table:pd.DataFrame, # columns index, given, suggested, score; 
     if not 0 <= page < pages:
         raise ValueError(f"page {page} is not there: {len(table):,} suspects fill {pages}, from 0 to {pages - 1}")
     first, shown = page*size, table.iloc[page*size:(page + 1)*size]
-    images, decided = pictures(shown['index'].to_numpy()), _decided(shown, decisions)
+    images, decided = pictures(shown.image.to_numpy()), _decided(shown, decisions)
     draw = _review_texts if isinstance(images[0], str) else _review_images
     here = current - first if current is not None and first <= current < first + len(shown) else None
     ax = draw(images, shown, decided, here)
@@ -65,8 +65,8 @@ def review_figure(table:pd.DataFrame, # columns index, given, suggested, score; 
     return ax.figure
 
 def _decided(shown, decisions): # [n] (decision, label), both empty where nothing was decided
-    known = {} if decisions is None else decisions.set_index('index')[['decision', 'label']].T.to_dict('list')
-    return [known.get(i, ['', '']) for i in shown['index']]
+    known = {} if decisions is None else decisions.set_index('image')[['decision', 'label']].T.to_dict('list')
+    return [known.get(i, ['', '']) for i in shown.image]
 
 def _words(row, decision, label): # given, suggested, score or what was decided
     outcome = {'': f'{row.score:.3g}', 'remove': 'removed'}.get(decision, f'is {shorten(label)}')

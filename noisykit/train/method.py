@@ -99,10 +99,12 @@ class Method:
         return {}
 
     @classmethod
-    def check_options(cls, options, epochs:int): "ValueError in one sentence if they do not fit a run of so many epochs"
+    def check_options(cls, options, epochs:int): # of its class `Options`
+        "ValueError in one sentence if they do not fit a run of so many epochs"
 
     @classmethod
-    def check_data(cls, options, data:Data): "ValueError in one sentence if they do not fit the data"
+    def check_data(cls, options, data:Data): # of its class `Options`
+        "ValueError in one sentence if they do not fit the data"
 
     @classmethod
     def shared_batches(cls, options, probe:int)->dict: # samples of a probe batch, 0 without -> {what: samples}
@@ -177,7 +179,7 @@ class Composition:
         "The batches beside the training batch that a step shares out over processes"
         return self.method.shared_batches(self.parts[0][1], probe)
 
-    def create(self, trainer)->list:
+    def create(self, trainer)->list: # of the `Trainer` that they are for
         "The method for `trainer`, then its add-ons"
         return [cls(trainer, options) for cls, options in self.parts]
 

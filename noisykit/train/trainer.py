@@ -197,7 +197,7 @@ class Epoch:
         for addon in self.trainer.addons: batch = addon.change(batch)
         return batch
 
-    def step(self, rows:Tensor, pictures, asked:Signals):
+    def step(self, rows:Tensor, pictures, asked:Signals): # of this process; or pairs of two views
         "One step of the optimizer, and what the record keeps of it"
         trainer = self.trainer
         torch.manual_seed(self.step_seed + trainer.steps*world() + rank())

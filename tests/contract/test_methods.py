@@ -1,0 +1,152 @@
+"""What every method keeps, whoever adds one: it trains and fills the record, goes on after a stop to the same bits, is
+one run in two processes, trains in bfloat16, looks ahead without moving anything, and answers a wrong option in a
+sentence. The cases come from the registries: a new method is among them without a line here."""
+import copy
+from dataclasses import fields
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import helpers
+from noisykit.errors import Refused
+from noisykit.evaluation import evaluate_run
+from noisykit.processes import Stopped, launch
+from noisykit.record import NETWORK_FIELDS, Run
+from noisykit.run import run_method
+from noisykit.train.method import ADDONS, COMPOSED, expanded, known_methods
+from noisykit.train.trainer import Trainer
+from shared import arrays, assert_same_run, checkpoint, distances, once, one_thread, told_to_stop, unequal
+
+EPOCHS = 3   # the last one shows whether the rate's schedule went on
+# 160 samples in 6 steps an epoch; parts of a batch or of the probe that two processes share differ in size
+USUAL = dict(dataset="digits", data_options=dict(train_size=201, test_size=100), noise="symmetric", noise_rate=.4,
+             model="cnn", epochs=EPOCHS, batch_size=31, lr=.05, schedule="cosine", precision="float64",
+             batch_norm="synced", device="cpu")
+PROBE = 41
+
+def method_of(name): return known_methods()[expanded(name)[0]]
+
+def settings(name, level=None):
+    "A small run, by what the method's class says it needs"
+    cls = method_of(name)
+    level = dict(meta_level=level) if level else {}
+    return USUAL | dict(method=name, probe_size=PROBE if cls.needs_probe else 0) | level
+
+METHODS = sorted(known_methods())
+LOOK_AHEAD = [name for name in METHODS if method_of(name).looks_ahead]
+COMBINED = [*sorted(COMPOSED), *(f"ce+{addon}" for addon in sorted(ADDONS)), "sln+mo+lc"]
+CASES = {name: settings(name, "all" if name in LOOK_AHEAD else None) for name in [*METHODS, *COMBINED]}
+CASES |= {f"{name}, last layer": settings(name, "last") for name in LOOK_AHEAD}
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread(): yield
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "case -> folder of its uninterrupted run in one process"
+    def folder_of(case):
+        def train(folder): run_method(quiet=True, **CASES[case], run_dir=str(folder/"run"))
+        return once(tmp_path_factory, f"whole {case}", train)/"run"
+    return folder_of
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    "case -> folder of its run in two processes; all are trained in one launch"
+    def train(folder):
+        runs = [kw | dict(nproc=2, run_dir=str(folder/case/"run")) for case, kw in CASES.items()]
+        launch(helpers.train_all, runs, nproc=2)
+    folder = once(tmp_path_factory, "pairs", train)
+    return lambda case: folder/case/"run"
+
+@every_case
+def test_it_trains_and_fills_the_record(case, whole):
+    run = Run(whole(case))
+    metrics, samples = run.metrics, len(run.labels)
+    assert run.finished and metrics.epoch.tolist() == [*range(1, EPOCHS + 1)]
+    assert metrics.train_loss.iloc[-1] < metrics.train_loss.iloc[0]
+    for epoch in metrics.epoch:
+        for name in run.fields(epoch):
+            values = run.samples(name, epoch)
+            assert values.shape == (samples,) and np.isfinite(values).all(), (name, epoch)
+    own = set(run.fields()) - NETWORK_FIELDS
+    columns = {"lr", "objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    assert columns | {f"{name}_{group}" for name in own for group in ("clean", "flipped")} <= set(metrics)
+    assert np.isfinite(metrics.iloc[-1].to_numpy(float)).all()
+    if "weight" in own: assert run.samples("weight").mean() == pytest.approx(1, abs=.05)
+
+@every_case
+def test_its_networks_are_saved(case, whole):
+    run = Run(whole(case))
+    table = evaluate_run(run.folder, device="cpu")
+    columns = [c for c in run.metrics if c.startswith("test_accuracy")]
+    assert len(table) == len(columns)
+    assert sorted(table.accuracy) == sorted(run.metrics[columns].iloc[-1])
+
+@every_case
+def test_it_goes_on_to_the_same_bits(case, whole, tmp_path):
+    "Told to stop in the middle of the second epoch, then asked again"
+    folder = tmp_path/"run"
+    again = CASES[case] | dict(run_dir=str(folder))
+    with told_to_stop(method_of(again["method"]), folder, epoch=2, step=2), pytest.raises(Stopped):
+        run_method(quiet=True, **again)
+    assert len(checkpoint(folder)["middle"]["losses"]) == 3
+    run_method(quiet=True, **again)
+    assert_same_run(folder, whole(case))
+
+@every_case
+def test_two_processes_are_one(case, whole, pairs):
+    one, two = whole(case), pairs(case)
+    apart = distances(checkpoint(two), checkpoint(one))
+    assert {k: v for k, v in apart.items() if v > 1e-10} == {}
+    a, b = arrays(one), arrays(two)
+    assert a.keys() == b.keys()
+    for name in a: assert np.allclose(a[name], b[name], rtol=1e-5, atol=1e-6), name
+
+@every_case
+def test_it_trains_in_bfloat16(case, tmp_path):
+    run = run_method(quiet=True, **CASES[case] | dict(precision="bfloat16", epochs=2, run_dir=str(tmp_path/"run")))
+    assert np.isfinite(run.samples("loss", -1)).all()
+    assert run.metrics.train_loss.iloc[-1] < run.metrics.train_loss.iloc[0]
+
+@pytest.mark.parametrize("case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
+def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
+    "The meta-gradient is the slope of the probe's loss, by finite differences, and all is left as it was"
+    own, seen = Trainer.look_ahead, []
+    def state(trainer):
+        nets = {k: net.state_dict() for k, net in trainer.networks.items()}
+        return copy.deepcopy(dict(nets=nets, opt=trainer.opt.state_dict(), modes=trainer.net.training))
+    def look(self, inner, phi, probe=None, g=None, reduction="global", **how):
+        probe, before = probe or self.probe(), state(self)
+        found = own(self, inner, phi, probe, g, reduction, **how)
+        assert unequal(state(self), before) == []
+        def at(phi): return own(self, inner, phi, probe, None, reduction, **how)
+        if self.steps in (1, 9): seen.append(slopes(at, phi, found))
+        return found
+    with mock.patch.object(Trainer, "look_ahead", look):
+        run_method(quiet=True, **CASES[case] | dict(epochs=2, run_dir=str(tmp_path/"run")))
+    assert len(seen) >= 2
+    for along, difference in seen: assert along == pytest.approx(difference, rel=1e-4)
+
+def slopes(look, phi, found, h=1e-6):
+    "Slope of the outer loss along the meta-gradient: as the method was told, and as differences say"
+    size = sum((g*g).sum() for g in found.grads).sqrt()
+    directions = [g/size for g in found.grads]
+    def outer(h): return look([(p.detach() + h*d).requires_grad_() for p, d in zip(phi, directions)]).outer
+    return float(size), float((outer(h) - outer(-h))/(2*h))
+
+def options(name):
+    "(option, its type) of a method and its add-ons"
+    known = known_methods() | ADDONS
+    return [(f.name, f.type) for part in expanded(name) for f in fields(known[part].Options)]
+
+@pytest.mark.parametrize("name", [*METHODS, *COMBINED])
+def test_a_wrong_option_is_refused_in_a_sentence(name, tmp_path):
+    wrong = [("no_such_option", 1), *((option, {}) for option, _ in options(name))]
+    for option, value in wrong:
+        with pytest.raises(Refused, match=option) as e:
+            run_method(quiet=True, **settings(name) | dict(options={option: value}, run_dir=str(tmp_path/"run")))
+        assert "\n" not in str(e.value) and not (tmp_path/"run").exists()
