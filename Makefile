@@ -43,8 +43,8 @@ run: $(STAMP)
 	  -p method l2r -p run_dir '$(RUN)' $(ARGS) </dev/null
 
 test: $(STAMP)
-	@echo "== 1/5 notebooks and exported modules"
-	@'$(BIN)/python' tests/check_tree.py export notebooks paths
+	@echo "== 1/5 notebooks, exported modules, floors of the house"
+	@'$(BIN)/python' tests/check_tree.py export notebooks house paths
 	@echo "== 2/5 site and README"
 	@'$(BIN)/python' tests/check_tree.py readme
 	@'$(BIN)/python' tests/check_docs.py

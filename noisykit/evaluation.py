@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import pandas as pd
 import torch
 
-from .data.source import load_dataset
+from .data.source import Source, load_dataset
 from .numerics import check_device, default_device, numerics
 from .record import Run
 from .train.checkpoint import read_checkpoint, saved_networks
@@ -42,7 +42,7 @@ def evaluate_run(folder, # of a run
     if not rows: raise ValueError(f"run {run.folder} has no test set: nothing was held out of its data")
     return pd.DataFrame(rows)
 
-def check_same_data(run, source):
+def check_same_data(run:Run, source:Source):
     "ValueError unless the record of `run` is of these data"
     theirs = run.data['classes'][:-1] if run.config.get('threshold') is not None else run.data['classes']
     if list(source.classes) != theirs: raise ValueError(f"the data are not those of run {run.folder}: they have {len(source.classes)} classes, {source.classes[0]} ... {source.classes[-1]}, "

@@ -97,7 +97,7 @@ def check_data(config:Config, given:dict):
 # %% ../nbs/run/resolve.ipynb #def-check-method
 def check_method(config:Config, composition:Composition, given:dict):
     "ValueError for settings that the method or its add-ons cannot use"
-    composition.check_options(config.epochs)
+    composition.check_options(config)
     method, name = composition.method, config.method
     if method.needs_probe and not (config.probe_size or config.probe_file):
         raise ValueError(f"method {name!r} needs a probe: set probe_size to the number of clean samples")
@@ -108,9 +108,6 @@ def check_method(config:Config, composition:Composition, given:dict):
     if restarts(config.schedule) and method.dynamics == 'evaluation':
         raise ValueError(f"method {name!r} has epochs of different lengths, and no use for a schedule that restarts: "
                          "take constant, cosine or milestones")
-    if config.threshold is not None and 'pseudo_run' in (config.options or {}):
-        raise ValueError(f"threshold gives samples a class that the network of method {name!r} does not know: "
-                         "use it with another method")
 
 # %% ../nbs/run/resolve.ipynb #def-check-optimizer
 def check_optimizer(config:Config, given:dict):

@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..assemble import finished_run
 from ..data.noise import write_noise_file
 from ..data.source import load_dataset
 from ..data.split import read_score_table
 from ..evaluation import check_same_data
 from ..numerics import check_device, default_device, numerics
-from ..record import Run, write_atomically
+from ..record import Run, finished_run, write_atomically
 from ..train.checkpoint import read_checkpoint, saved_networks
 from ..train.evaluate import predict
 

@@ -14,10 +14,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..config import place_settings
 from ..errors import check_name
 from .draw import canvas, draw_curve, place_axes, shorten
 from .epochs import BINS, check_epoch, draw_values, value_edges, value_names
-from ..record import EXECUTION_SETTINGS, Run
+from ..record import Run
 
 # %% ../../nbs/plots/compare.ipynb #differences
 def differences(runs:list)->list: # `Run`s -> a label for each
@@ -32,7 +33,7 @@ def differences(runs:list)->list: # `Run`s -> a label for each
     return [text if label else name for text, label, name in zip(clear, labels, names)]
 
 def _flat_settings(config): # options.<name> beside the settings
-    settings = {k: v for k, v in config.items() if k not in (*EXECUTION_SETTINGS, 'options')}
+    settings = {k: v for k, v in config.items() if k not in (*place_settings(), 'options')}
     return settings | {f'options.{k}': v for k, v in (config.get('options') or {}).items()}
 
 def _setting_text(name, value):
