@@ -78,8 +78,8 @@ def _check_foreign(config, options):
 
 def check_noise_rate(config:Config, given:dict):
     "ValueError for a rate beside a law that has none"
-    if config.noise == 'none' and given.get('noise_rate'):
-        raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise 'none'")
+    if given.get('noise_rate') and not LAWS[config.noise].rated:
+        raise ValueError(f"noise_rate {given['noise_rate']} has no meaning with noise {config.noise!r}")
 
 # %% ../nbs/run/resolve.ipynb #def-check-data
 def check_data(config:Config, given:dict):
@@ -153,8 +153,8 @@ def _folder_name(config):
     if DATASETS[config.dataset].own_files and config.data_dir: yield Path(config.data_dir).resolve().name
 
 def _noise_name(config):
-    if config.noise == 'file': return Path(config.noise_file).stem
-    return 'none' if config.noise == 'none' else f"{config.noise}{config.noise_rate:g}"
+    if config.noise_file: return Path(config.noise_file).stem
+    return f"{config.noise}{config.noise_rate:g}" if LAWS[config.noise].rated else config.noise
 
 def _split_names(config):
     if config.val_fold: yield f'fold{config.val_fold}'

@@ -1,4 +1,4 @@
-"""The page of commands: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
+"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
 import ast
 import json
 import shlex
@@ -54,13 +54,13 @@ def printed(notebook):
     return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for c in cells for o in c.get("outputs", []))
 
 def test_the_table(tmp_path):
-    done = papermill("table_sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+    done = papermill("studies/sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
 
 def test_the_isic_table(tmp_path):
-    done = papermill("table_isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+    done = papermill("studies/isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu}}, seeds: [0], rows: [Baseline, 'Proposal, upper bound'], out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     table = pd.read_csv(tmp_path/"runs.csv")
@@ -71,5 +71,5 @@ def test_the_isic_table(tmp_path):
 
 @pytest.mark.parametrize("wrong, sentence", [("rates: [0, 0.4]", "rates must be above 0"), ("seeds: []", "need one entry or more"), ("settings: {probe_size: 7}", "settings must not hold probe_size")])
 def test_the_isic_table_refuses(tmp_path, wrong, sentence):
-    done = papermill("table_isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
+    done = papermill("studies/isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
     assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1] and not (tmp_path/"runs").exists()

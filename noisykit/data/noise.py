@@ -75,18 +75,20 @@ def sample_law(f=None, *,
                needs:tuple=(), # options that the data set knows, by their names in `Source`: superclass, classes
                clean_run:dict|None=None, # settings of a run that is made first; option `scores`: its mean probabilities
                foreign:bool=False, # samples without a true class get images of another data set
+               rated:bool=True, # False: a rate means nothing to it
                options:dict|None=None # name -> type of what a user sets; None: what `f` takes, less `needs`
               ):
     "Register `f(true, num_classes, rate, seed, **options) -> (given, true, matrix)` as a noise law under its own name"
-    if f is None: return partial(sample_law, needs=needs, clean_run=clean_run, foreign=foreign, options=options)
-    f.needs, f.clean_run, f.foreign, f.options = needs, clean_run, foreign, options
+    declared = dict(needs=needs, clean_run=clean_run, foreign=foreign, rated=rated, options=options)
+    if f is None: return partial(sample_law, **declared)
+    vars(f).update(declared)
     LAWS[f.__name__] = f
     return f
 
-def law(f=None, *, needs:tuple=(), options:dict|None=None): # as of `sample_law`
+def law(f=None, **declared): # as of `sample_law`
     "Register `f(num_classes, rate, **options) -> [C, C] matrix`: a label is drawn from the row of its true class"
-    if f is None: return partial(law, needs=needs, options=options)
-    @sample_law(needs=needs, options=options)
+    if f is None: return partial(law, **declared)
+    @sample_law(**declared)
     @wraps(f)
     def draw(true, num_classes, rate, seed, **options):
         T = f(num_classes, rate, **options)
@@ -107,7 +109,7 @@ def law_arguments(law:str)->dict: # name -> type
     return {k: p.annotation for k, p in inspect.signature(LAWS[law]).parameters.items() if k not in common}
 
 # %% ../../nbs/data/noise.ipynb #law
-@law
+@law(rated=False)
 def none(num_classes, rate):
     "No flips: the labels are taken as they are"
     return np.eye(num_classes)
@@ -226,7 +228,7 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
     if not 0 <= rate <= 1: raise ValueError(f"noise rate {rate} is outside 0..1")
     given, true, T = LAWS[law](true, num_classes, rate, seed, **options)
     true.setflags(write=False)
-    return NoisyLabels(given, true, T, law, 0. if law == 'none' else float(rate), seed)
+    return NoisyLabels(given, true, T, law, float(rate) if LAWS[law].rated else 0., seed)
 
 # %% ../../nbs/data/noise.ipynb #def-check-labels-labels-num
 def check_labels(labels, num_classes:int)->np.ndarray: # int64 [N]

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ..config import Config
 from ..data.images import torch_stream
 from ..data.split import Data
+from ..numerics import autocast
 from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, from_first, rank, shard, world
 from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples
 from .batchnorm import average_statistics, set_batch_norm, train_mode
@@ -58,8 +59,7 @@ class Training:
 
     def autocast(self):
         "Where networks are called: bfloat16, if that is the precision of the run"
-        if self.config.precision != 'bfloat16': return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return autocast(self.device, self.config.precision)
 
     def predict(self, key:tuple|None=None, # (seed, purpose) augments the images
                 net:nn.Module|None=None # None: the network whose predictions count
