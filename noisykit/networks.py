@@ -157,8 +157,8 @@ def resnet32(
     stride: int=1,    # step of the first convolution
 ) -> nn.Sequential: # network with 64 features
     "CIFAR ResNet-32 of He et al. 2016: three stages of five basic blocks, 16, 32 and 64 channels."
-    body = stages(BasicBlock, 16, [16, 32, 64], 5)
-    return he_init(assemble(conv1=conv(channels, 16, 3, stride), norm=norm_relu(16), stages=body,
+    return he_init(assemble(conv1=conv(channels, 16, 3, stride), norm=norm_relu(16),
+                            stages=stages(BasicBlock, 16, [16, 32, 64], 5),
                             pool=mean_pool(), fc=nn.Linear(64, num_classes)))
 
 network('resnet32-s2')(partial(resnet32, stride=2))
@@ -327,8 +327,8 @@ def embedding_bag(
     channels: int,    # number of tokens
 ) -> nn.Sequential: # network with 64 features
     "Mean of embeddings of 64, a hidden layer of 64."
-    hidden = nn.Sequential(nn.Linear(64, 64), nn.ReLU())
-    return assemble(mean=MeanEmbedding(channels, 64), hidden=hidden, fc=nn.Linear(64, num_classes))
+    mean = MeanEmbedding(channels, 64)
+    return assemble(mean=mean, hidden=nn.Sequential(nn.Linear(64, 64), nn.ReLU()), fc=nn.Linear(64, num_classes))
 
 # %% ../nbs/ground/networks.ipynb #class-encoder
 class Encoder(nn.Module):
