@@ -10,7 +10,7 @@ STAMP := $(VENV)/.noisykit-installed
 # nbdev_export does nothing where this is set
 unexport IN_TEST
 
-.PHONY: help setup run test prepare readme docs lab clean
+.PHONY: help setup run test test-long prepare readme docs lab clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "               (RUN=folder; other parameters: ARGS='-p epochs 2')"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make test      every check and test"
+	@echo "make test-long a hundred kills of runs, some minutes"
 	@echo "make prepare   after an edit: export modules, clean notebooks, README.md"
 	@echo "make docs      the site, into _docs/ (needs Quarto)"
 	@echo "make clean     remove what can be made again (not runs/, data/ or $(VENV))"
@@ -54,6 +55,9 @@ test: $(STAMP)
 	@OMP_NUM_THREADS=1 '$(BIN)/nbdev_test' --n_workers 2 --do_print </dev/null # one thread each: two processes that wait for each other's cores are many times slower
 	@echo "== 5/5 tests"
 	@OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist loadscope tests </dev/null
+
+test-long: $(STAMP)
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist worksteal -m long tests </dev/null
 
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'

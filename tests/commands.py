@@ -1,4 +1,4 @@
-"""The commands of nbs/commands.ipynb, on small real images laid out as the data sets are.
+"""The commands on the pages of the studies, nbs/studies/, on small real images laid out as the data sets are.
 
     python tests/commands.py [word ...]    run the lines that contain every word (MLC, IEG, FSR, dynamics ...), one after the other, by papermill
 """
@@ -13,9 +13,12 @@ import layouts
 from conftest import ENV, ROOT
 
 def lines():
-    "(what, command) of every row of the page"
-    cells = json.loads((ROOT/"nbs/commands.ipynb").read_text())["cells"]
-    return re.findall(r"^\| (.+?) \| `(papermill .+?)` \|$", "\n".join("".join(c["source"]) for c in cells), re.M)
+    "(what, command) of every row of every page, in the order of the pages' names"
+    rows = []
+    for page in sorted((ROOT/"nbs/studies").glob("*.ipynb")):
+        words = "\n".join("".join(c["source"]) for c in json.loads(page.read_text())["cells"])
+        rows += re.findall(r"^\| (.+?) \| `(papermill .+?)` \|$", words, re.M)
+    return rows
 
 def parameters(command):
     "What papermill would inject"
@@ -34,19 +37,19 @@ FILES_SMALL = dict(webvision=dict(num_classes=6)) | {d: {} for d in ("clothing1m
 def small(command):
     "The documented command on small data: words"
     words = shlex.split(command)
-    notebook = Path(words[1]).stem
+    notebook = words[1].removeprefix("nbs/").removesuffix(".ipynb")
     if "dependent" in words: words += ["-y", "noise_options: {settings: {epochs: 2, model: cnn, batch_size: 32}}"]   # instead of WRN-28-10
     if notebook == "run_sweep":
         words = [re.sub(r"base: \{", "base: {epochs: 2, model: cnn, device: cpu, " + "probe_size: 20, "*("mlc" in w), w) for w in words] + ["-p", "by", "loop"]
         words = [re.sub(r"noise_rate: \[.*?\]", "noise_rate: [0, 0.4]", re.sub(r"meta_steps: \[.*?\]", "meta_steps: [1, 5]", w)) for w in words]
-    if notebook == "table_sln":
+    if notebook == "studies/sln":
         words = [re.sub(r"settings: \{", "settings: {epochs: 2, model: cnn, device: cpu, ", w) for w in words]
         words = [re.sub(r"(ablation|search): .*", r"\1: [0.5]", w) for w in words] + ["-p", "by", "loop", "-y", "seeds: [0]"]
     if "isic2019" in words:   # instead of 224 pixels, ImageNet's weights, and four processes
         words += ["-y", f"data_options: {json.dumps(ISIC_SMALL)}"]
         if notebook == "run_method": words += ["-p", "weights", "random", "-p", "nproc", "2"] + ["-p", "probe_size", "20"]*("125" in words)
-        if notebook == "table_isic": words = [re.sub(r"settings: .*", "settings: {study: isic, weights: random, epochs: 2, model: cnn, batch_size: 32, device: cpu}", w) for w in words]
-        if notebook == "table_isic": words += ["-y", "rates: [0.4]", "-y", "probe_sizes: [5, 20]"]
+        if notebook == "studies/isic": words = [re.sub(r"settings: .*", "settings: {study: isic, weights: random, epochs: 2, model: cnn, batch_size: 32, device: cpu}", w) for w in words]
+        if notebook == "studies/isic": words += ["-y", "rates: [0.4]", "-y", "probe_sizes: [5, 20]"]
     return [sys.executable, "-m", *words, "-k", "python3", "--no-progress-bar", *shlex.split(SMALL.get(notebook, "")), *(smaller(parameters(command)) if notebook == "run_method" else [])]
 
 def smaller(given):

@@ -1,4 +1,4 @@
-"""The page of commands: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
+"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
 import ast
 import json
 import shlex
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import commands
+import warm
 from conftest import ROOT, papermill
 from noisykit.record import Run
 from noisykit.resolve import resolve
@@ -30,9 +31,12 @@ SHOWN = ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, 
          "IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", "IEG, evaluation of a saved run, ResNet-29", "IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", "FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2",
          *(f"training dynamics, {w}" for w in ("step 1, CIFAR-10, uniform 0.2", "step 1, a run's dynamics as the study's files", "step 2, a detector from CIFAR-10, 0.2", "which labels are wrong, CIFAR-10", "step 3, CIFAR-10, uniform 0.2, without 0.2"))]
 
+# the first line of each notebook is a command as it stands, with a kernel; the others run in a process that has all imported
+COLD = {shlex.split(LINES[what])[1]: what for what in reversed(SHOWN)}.values()
+
 @pytest.mark.parametrize("what", SHOWN)   # the third draws the second, label shares and evaluation are of the one before, the last five build on each other
 def test_some_lines_run(folder, what):
-    done = commands.run(LINES[what], folder)
+    done = commands.run(LINES[what], folder) if what in COLD else warm.papermill(commands.small(LINES[what]), folder)
     assert done.returncode == 0, done.stderr[-2000:]
     if what == "SLN+MO": assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
     if what.startswith("label"): assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
@@ -54,13 +58,13 @@ def printed(notebook):
     return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for c in cells for o in c.get("outputs", []))
 
 def test_the_table(tmp_path):
-    done = papermill("table_sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+    done = papermill("studies/sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
 
 def test_the_isic_table(tmp_path):
-    done = papermill("table_isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
+    done = papermill("studies/isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
                      yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu}}, seeds: [0], rows: [Baseline, 'Proposal, upper bound'], out: {tmp_path/'runs.csv'}}}")
     assert done.returncode == 0, done.stderr[-2000:]
     table = pd.read_csv(tmp_path/"runs.csv")
@@ -71,5 +75,5 @@ def test_the_isic_table(tmp_path):
 
 @pytest.mark.parametrize("wrong, sentence", [("rates: [0, 0.4]", "rates must be above 0"), ("seeds: []", "need one entry or more"), ("settings: {probe_size: 7}", "settings must not hold probe_size")])
 def test_the_isic_table_refuses(tmp_path, wrong, sentence):
-    done = papermill("table_isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
+    done = papermill("studies/isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
     assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1] and not (tmp_path/"runs").exists()

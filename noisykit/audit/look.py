@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from ..data.folders import list_image_files
 from ..data.formats import read_image_list
 from ..data.images import opened
 from ..processes import BAR
@@ -43,16 +43,11 @@ def _images_by_class(root): # [(path, label)]
         raise ValueError(f"data folder {root} holds {', '.join(sorted(names))}, which are no classes; "
                          f"audit one of them, such as {root/'train'}")
     rows = []
-    for folder in folders: rows += [(str(path), folder.name) for path in _images_below(folder)]
+    for folder in folders: rows += [(path, folder.name) for path in list_image_files(folder)]
     classes = {label for _, label in rows}
     if len(classes) < 2: raise ValueError(f"data folder {root} has {len(classes)} sub-folders with images; "
                                           "an audit needs one sub-folder a class, two or more")
     return rows
-
-def _images_below(folder): # [path], no hidden ones
-    def hidden(path): return any(part.startswith('.') for part in path.relative_to(folder).parts)
-    def is_image(path): return path.suffix.lower() in IMG_EXTENSIONS and path.is_file() and not hidden(path)
-    return [path for path in sorted(folder.rglob('*')) if is_image(path)]
 
 # %% ../../nbs/audit/look.ipynb #def-look-at
 SEEN = ['broken', 'width', 'height', 'colour', 'digest', 'bits', 'small']

@@ -16,6 +16,7 @@ import torch
 from ..data.noise import write_noise_file
 from ..data.source import load_dataset
 from ..data.split import read_score_table
+from ..detection.detectors import same_images
 from ..evaluation import check_same_data
 from ..numerics import check_device, default_device, numerics
 from ..record import Run, finished_run, write_atomically
@@ -81,7 +82,7 @@ def ask_network(run:Run, # finished
 
 def _check_may_be_asked(run, labels, rows):
     theirs, what = run.all_labels, f"run {run.folder} (model_run)"
-    if len(theirs) != len(labels) or (theirs.true != labels.true).any():
+    if not same_images(labels, theirs, ('true',)):
         raise ValueError(f"{what} is of other images: {len(theirs):,} training images there, {len(labels):,} here, "
                          "or other true labels")
     learned = (theirs.split.to_numpy()[rows] == 'train').sum()

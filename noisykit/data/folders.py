@@ -62,7 +62,8 @@ def list_image_files(folder:Path)->list: # paths, text
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [Path(place, name) for name in files if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith('.')]
+        images = [name for name in files if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith('.')]
+        found += [Path(place, name) for name in images]
     return [str(path) for path in sorted(found)]
 
 def list_class_images(folder:Path, classes:list # names of its sub-folders
@@ -71,7 +72,8 @@ def list_class_images(folder:Path, classes:list # names of its sub-folders
     paths, counts = [], []
     for name in classes:
         files = list_image_files(folder/name)
-        if not files: raise FileNotFoundError(f"class folder {folder/name} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        if not files:
+            raise FileNotFoundError(f"class folder {folder/name} holds no images ({', '.join(IMG_EXTENSIONS)})")
         paths += files
         counts.append(len(files))
     return paths, np.repeat(np.arange(len(classes)), counts)
@@ -88,13 +90,16 @@ def source_from_folders(name:str, # of the data set
                         image_size:int, workers:int|None, # as of `FolderImages`
                         without=() # class folders that are left out
                        )->Source:
-    "A data set of folders; test/ is the test set if there is one, and val/ then a further one; FileNotFoundError without either"
+    """A data set of folders; test/ is the test set if there is one, and val/ then a further one.
+    FileNotFoundError without either"""
     held = [folder/part for part in ('test', 'val') if (folder/part).is_dir()]
     if not (folder/'train').is_dir() or not held:
-        raise FileNotFoundError(f"data folder {folder} must hold train/, and test/ or val/, with one sub-folder a class")
+        raise FileNotFoundError(f"data folder {folder} must hold train/, and test/ or val/, "
+                                "with one sub-folder a class")
     classes, parts = [c for c in list_classes(folder/'train') if c not in without], []
     for part in (folder/'train', *held):
         paths, labels = list_class_images(part, classes)
         parts.append((FolderImages(paths, image_size, workers, **IMAGENET_CROPS), labels))
     train, test, *more = parts
-    return Source(name, strip_numbers(classes), *train, *test, root=data_dir, checked=False, tests=dict(zip(['val'], more)))
+    return Source(name, strip_numbers(classes), *train, *test, root=data_dir, checked=False,
+                  tests=dict(zip(['val'], more)))

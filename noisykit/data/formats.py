@@ -47,7 +47,7 @@ def read_csv(path:str|Path,
 # %% ../../nbs/data/formats.ipynb #def-read-one-hot
 def read_one_hot(path:Path, classes:list # the names of the columns
                 )->tuple: # (names [N], labels int64 [N])
-    "A csv with the columns image and the classes; ValueError for a row without one 1 among zeros or an image named twice"
+    "A csv with the columns image and the classes; ValueError for a row without one 1 among zeros, or an image twice"
     table = read_csv(path, ['image', *classes])
     values = table[classes].apply(pd.to_numeric, errors='coerce').to_numpy(float)
     bad = np.flatnonzero((np.sort(values, 1) != np.eye(len(classes))[-1]).any(1))
@@ -79,9 +79,11 @@ def read_image_list(path)->tuple: # (paths of files [N], their labels [N], text)
     empty, twice = labels.str.strip() == '', pd.Series(paths).duplicated()
     if empty.any(): raise ValueError(f"{empty.sum()} of the {len(table)} rows of {path} have no label; "
                                      f"the first is that of {table['path'][empty.idxmax()]!r}")
-    if twice.any(): raise ValueError(f"{path} names {twice.sum()} images twice; the first is {table['path'][twice.idxmax()]!r}")
+    if twice.any(): raise ValueError(f"{path} names {twice.sum()} images twice; "
+                                     f"the first is {table['path'][twice.idxmax()]!r}")
     gone = [p for p in paths if not os.path.isfile(p)]
-    if gone: raise FileNotFoundError(f"{len(gone)} of the {len(table)} images in {path} are not there; the first is {gone[0]}")
+    if gone: raise FileNotFoundError(f"{len(gone)} of the {len(table)} images in {path} are not there; "
+                                     f"the first is {gone[0]}")
     if labels.nunique() < 2: raise ValueError(f"{path} has one label, {labels[0]!r}; two or more are needed")
     return paths, labels.tolist()
 
@@ -97,7 +99,8 @@ def read_lines(path:Path)->list:
 def read_class_list(path:Path, classes:int # how many there are
                    )->tuple: # (names [N], labels [N])
     "A name and a class 0..classes-1 in each line; ValueError that says what is wrong"
-    rows, what = [line.rsplit(maxsplit=1) for line in read_lines(path)], f"the name of an image and a class 0..{classes - 1}"
+    what = f"the name of an image and a class 0..{classes - 1}"
+    rows = [line.rsplit(maxsplit=1) for line in read_lines(path)]
     if not rows: raise ValueError(f"{path} is empty; each line must be {what}")
     def is_class(text): return text.isascii() and text.isdigit() and int(text) < classes
     bad = [row for row in rows if len(row) < 2 or not is_class(row[1])]
@@ -113,14 +116,15 @@ def read_pairs(path:Path, what:str, # what a line must be, for the message
     rows = [line.split(sep, 1) for line in read_lines(path)]
     if not rows: raise ValueError(f"{path} is empty; each line must be {what}")
     bad = [row[0] for row in rows if len(row) < 2]
-    if bad: raise ValueError(f"each line of {path} must be {what}; {len(bad)} of {len(rows)} are not, the first is {bad[0]!r}")
+    if bad: raise ValueError(f"each line of {path} must be {what}; {len(bad)} of {len(rows)} are not, "
+                             f"the first is {bad[0]!r}")
     twice = [key for key, count in Counter(key for key, _ in rows).items() if count > 1]
     if twice: raise ValueError(f"each line of {path} must be {what}; {twice[0]!r} is there twice")
     return dict(rows)
 
 # %% ../../nbs/data/formats.ipynb #read-tfrecords
 def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbers}
-    "The examples in a TFRecord file, without their floats; checksums are not looked at; ValueError for a file cut short"
+    "The examples in a TFRecord file, without floats; checksums are not looked at; ValueError for one that is cut short"
     raw, start = path.read_bytes(), 0
     while start < len(raw): # 8 bytes of length, 4 of checksum, the example, 4 of checksum
         length = int.from_bytes(raw[start:start + 8], 'little')
@@ -128,7 +132,8 @@ def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbe
             if start + length + 16 > len(raw): raise ValueError
             yield dict(_features(raw[start + 12:start + 12 + length]))
         except (ValueError, IndexError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"{path} is no TFRecord file of examples, or is cut short: byte {start} of {len(raw)}") from None
+            raise ValueError(f"{path} is no TFRecord file of examples, or is cut short: "
+                             f"byte {start} of {len(raw)}") from None
         start += length + 16
 
 # %% ../../nbs/data/formats.ipynb #features

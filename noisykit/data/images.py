@@ -71,7 +71,8 @@ class TensorImages:
         draws = None
         if key is not None and self.augment:
             draws = torch.rand(3, len(self), generator=torch_stream(key[0], f'augment {key[1]}')).to(self.pixels.device)
-        strong = second and StrongViews(second, key, len(self), *((self.pad, self.flip) if self.augment else (0, False)))
+        pad, flip = (self.pad, self.flip) if self.augment else (0, False)
+        strong = second and StrongViews(second, key, len(self), pad, flip)
         for rows in batches:
             pixels = self.pixels[rows]
             if draws is not None: pixels = shift_flip(pixels, draws[:, rows], self.pad, self.flip)
@@ -92,8 +93,8 @@ def mean_and_deviation(pixels:Tensor # uint8 [N, C, H, W]
 # %% ../../nbs/data/images.ipynb #def-normalise-x-tensor-mean
 def normalise(pixels:Tensor, # uint8 [B, C, H, W]
               mean, std # [C], of pixels in 0..1
-             )->Tensor: # in torch's default dtype, channels last in memory: pooling and convolutions are faster that way
-    "(pixels/255 - mean)/std"
+             )->Tensor: # in torch's default dtype
+    "(pixels/255 - mean)/std, channels last in memory: pooling and convolutions are faster that way"
     (B, C, H, W), dtype = pixels.shape, torch.get_default_dtype()
     factors, offsets = [1/(255*s) for s in std], [-m/s for m, s in zip(mean, std)]
     # a whole row at once: two to three times as fast as channel by channel
@@ -139,7 +140,7 @@ def two_standard_views(images, # `TensorImages` or `FolderImages`
 
 # %% ../../nbs/data/images.ipynb #class-strongviews
 class StrongViews:
-    "Makes strong views of `size` images under one `key`: everything random about an image depends on its position alone"
+    "Strong views of `size` images under one `key`: everything random about an image depends on its position alone"
     def __init__(self, name:str, # in `STRONG`
                  key:tuple, # (seed, epoch)
                  size:int, pad:int, flip:bool):
@@ -259,7 +260,8 @@ def view(picture:Image.Image, # opened, not yet decoded
          angle:float=0., # degrees, of the whole picture around its centre, before it is cut
          mirrored:bool=False, draft:bool=True # False: decoded in full
         )->Image.Image: # RGB, size x size
-    "Turn, cut, resize, mirror: as torchvision, but a JPEG is decoded at 1/2, 1/4 or 1/8 where `box` still has `size` pixels then"
+    """Turn, cut, resize, mirror, as torchvision does.
+    But a JPEG is decoded at 1/2, 1/4 or 1/8 where `box` still has `size` pixels then"""
     (width, height), (left, top, right, bottom), shrunk = picture.size, box, 1.
     enough = math.ceil(width*size/(right - left)), math.ceil(height*size/(bottom - top))
     if draft and (smaller := picture.draft('RGB', enough)): shrunk = smaller[1][2]/width
@@ -269,7 +271,7 @@ def view(picture:Image.Image, # opened, not yet decoded
     return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
 
 # %% ../../nbs/data/images.ipynb #dataclass-2
-IMAGENET_CROPS = dict(scale=(.08, 1.), centre=7/8) # as torchvision's RandomResizedCrop; as its Resize(256) and CenterCrop(224)
+IMAGENET_CROPS = dict(scale=(.08, 1.), centre=7/8) # RandomResizedCrop; Resize(256) and CenterCrop(224)
 
 @dataclass
 class FolderImages:
@@ -297,15 +299,16 @@ class FolderImages:
         "A few pictures, decoded and kept"
         batches = torch.as_tensor(np.array(index)).split(64)
         pixels = torch.cat([first.contiguous() for first, in decoded_batches(self, list(batches), None)])
-        return TensorImages(pixels.to(self.device), self.mean, self.std, pad=self.size//8, flip=True, augment=self.augment)
+        return TensorImages(pixels.to(self.device), self.mean, self.std, self.size//8, True, self.augment)
 
     def batches(self, batches:list, key:tuple|None=None, second:str|None=None):
-        "As `TensorImages.batches`; training pictures are turned, cropped and mirrored half of the time, others are the middle"
+        "As `TensorImages.batches`; with a key pictures are turned, cropped and mirrored half of the time"
         if second == 'standard': return two_standard_views(self, batches, key)
         return self._batches(list(batches), key, second)
 
     def _batches(self, batches, key, second):
-        strong = second and StrongViews(second, key, len(self), *((self.size//8, True) if self.augment else (0, False)))
+        pad, flip = (self.size//8, True) if self.augment else (0, False)
+        strong = second and StrongViews(second, key, len(self), pad, flip)
         for rows, pictures in zip(batches, decoded_batches(self, batches, key, strong)):
             first, *further = (pixels.to(self.device, non_blocking=True) for pixels in pictures)
             first = normalise(first, self.mean, self.std)
@@ -319,7 +322,8 @@ class _Decoded(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         images = self.images
-        with opened(images.paths[i]) as picture: first = view(picture, images.size, *self.how(i, *picture.size), draft=images.draft)
+        with opened(images.paths[i]) as picture:
+            first = view(picture, images.size, *self.how(i, *picture.size), draft=images.draft)
         pictures = (first, self.strong.drawn(first, i)) if self.strong else (first,)
         return [torch.from_numpy(np.array(picture)) for picture in pictures]
 
@@ -353,9 +357,10 @@ def _loader(decoded, batches):
     forked = 'fork' if workers and sys.platform.startswith('linux') else None
     return torch.utils.data.DataLoader(
         decoded, batch_sampler=[rows.tolist() for rows in batches], num_workers=workers, multiprocessing_context=forked,
-        worker_init_fn=_stay, pin_memory=str(decoded.images.device).startswith('cuda'), generator=torch.Generator().manual_seed(0))
+        worker_init_fn=_stay, generator=torch.Generator().manual_seed(0),
+        pin_memory=str(decoded.images.device).startswith('cuda'))
 
 def _stay(_):
-    "A signal to the whole process group is for who trains: workers go on, since they are needed until that one has saved"
+    "A signal to the whole process group is for who trains: workers go on, since that one needs them until it has saved"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(30)) # seconds, then the end all the same

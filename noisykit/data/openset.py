@@ -50,7 +50,7 @@ def _fitted(pixels, channels, height, width):
 # %% ../../nbs/data/openset.ipynb #read-training-images
 def read_training_images(source:Source, path # .npy with uint8 [N, H, W, C]
                         )->Source:
-    "A copy of `source` with all training images from a file; ValueError if they are not as many, as large and as colourful"
+    "A copy of `source` with training images from a file; ValueError if they are not as many, as large, as colourful"
     path, images = Path(path), _in_memory(source)
     channels, height, width = images.shape
     if not path.is_file(): raise FileNotFoundError(f"image file {path} does not exist")

@@ -38,8 +38,8 @@ class Source:
     undrawn:list=field(default_factory=list) # training files, as in `files`, that a sub-sample left out
     checked:bool=True # False: nobody has looked yet whether the files can be read
     tests:dict=field(default_factory=dict) # further test sets, {name: (images, labels)}
-    clean:TensorImages|None=None # images beside the training set with labels that somebody looked at: probes come from there
-    clean_labels:np.ndarray|None=None
+    clean:TensorImages|None=None # images beside the training set; probes come from there
+    clean_labels:np.ndarray|None=None # that somebody looked at
 
     def __post_init__(self):
         classes = len(self.classes)
@@ -82,7 +82,8 @@ def known_datasets()->dict: # name -> function
     return DATASETS
 
 # %% ../../nbs/data/source.ipynb #check-data-options
-COMMON = dict(train_size=int | None, test_size=int | None, sample=str, sample_seed=int, imbalance=float | None, augment=bool)
+COMMON = dict(train_size=int | None, test_size=int | None, sample=str, sample_seed=int,
+              imbalance=float | None, augment=bool) # name -> type
 LEAST = dict(sample_seed=0, image_size=8, workers=0) # the smallest values of whole numbers, in any data set
 
 def check_data_options(name:str, options:dict):
@@ -97,7 +98,8 @@ def check_data_options(name:str, options:dict):
     check_name('data option sample', options.get('sample', 'stratified'), ['stratified', 'drawn'])
     ratio = options.get('imbalance')
     if ratio is not None and not 1 <= ratio < math.inf:
-        raise ValueError(f"data option imbalance must be a number of at least 1, the largest class over the smallest; got {ratio}")
+        raise ValueError("data option imbalance must be a number of at least 1, the largest class over the smallest; "
+                         f"got {ratio}")
 
 # %% ../../nbs/data/source.ipynb #def-stratified-labels-size-i
 def stratified(labels:np.ndarray, size:int, seed:int,
@@ -147,26 +149,27 @@ def _tail(source, imbalance, seed):
     "Sorted positions of the training images that a long tail keeps; ValueError if a class keeps none"
     there, have = np.unique(source.labels, return_counts=True)
     counts = long_tail(have.min(), len(there), imbalance)
-    if not counts[-1]: raise ValueError(f"imbalance {imbalance:g} leaves class {source.classes[there[-1]]!r} of {source.name!r} "
-                                        f"no image; with {have.min()} in the smallest class it is at most {have.min()}")
+    if not counts[-1]:
+        raise ValueError(f"imbalance {imbalance:g} leaves class {source.classes[there[-1]]!r} of {source.name!r} "
+                         f"no image; with {have.min()} in the smallest class it is at most {have.min()}")
     order = stream(seed, 'imbalance').permutation(len(source.labels))
     return np.sort(np.concatenate([order[source.labels[order] == label][:n] for label, n in zip(there, counts)]))
 
 # %% ../../nbs/data/source.ipynb #load-dataset
 def load_dataset(name:str, # a name in `known_datasets()`
-                 data_dir=None, # the folder with the files; None: what ships with a dependency, or a download into data/<name>
+                 data_dir=None, # the folder with the files; None: it ships with a dependency, or is downloaded
                  train_size:int|None=None, # only so many training images, always the same ones
                  test_size:int|None=None, # the same of the test set
                  sample:str='stratified', # how they are chosen: the same share of each class, or 'drawn' from all alike
                  sample_seed:int=0, # another number, others are chosen; the run's seed does not count
                  imbalance:float|None=None, # a long tail: the first class has so many times the images of the last one
                  augment:bool=True, # False: training images as they are, to see a network learn them by heart
-                 check:str='all', # files that are decoded once to see if they can be: all, only the test sets ('test'), or 'none'
+                 check:str='all', # which files are decoded to see if they can be: all, those of tests ('test'), 'none'
                  **options # the data set's own
                 )->Source:
     "Load a data set; ValueError for an unknown name or option, FileNotFoundError for missing files"
-    common = dict(train_size=train_size, test_size=test_size, sample=sample, sample_seed=sample_seed, imbalance=imbalance)
-    check_data_options(name, options | common | dict(augment=augment))
+    common = dict(train_size=train_size, test_size=test_size, sample=sample, sample_seed=sample_seed)
+    check_data_options(name, options | common | dict(imbalance=imbalance, augment=augment))
     source = DATASETS[name](_checked_path(name, data_dir), **options)
     source.train.augment = augment
     _reduce(source, train_size, test_size, sample, sample_seed)
@@ -179,14 +182,15 @@ def _checked_path(name, data_dir):
     load = DATASETS[name]
     if data_dir is None and load.needs: raise FileNotFoundError(f"data set {name!r} needs data_dir: {load.needs}")
     if data_dir is None: return None
-    path, kind = Path(data_dir), 'file' if load.from_file else 'folder'
-    if not (path.is_file() if load.from_file else path.is_dir()): raise FileNotFoundError(f"data {kind} {data_dir} does not exist")
-    return path
+    path = Path(data_dir)
+    if path.is_file() if load.from_file else path.is_dir(): return path
+    raise FileNotFoundError(f"data {'file' if load.from_file else 'folder'} {data_dir} does not exist")
 
 # %% ../../nbs/data/source.ipynb #reduce
 def _reduce(source, train_size, test_size, sample, seed):
-    "Leave the training and test images that are asked for, and as many of each further test set; ValueError for a wrong number"
-    if train_size is not None: _keep_train(source, _draw(source.labels, train_size, 'train_size', sample, seed, source.name))
+    "Leave the training and test images that are asked for, and as many of each further test set"
+    if train_size is not None:
+        _keep_train(source, _draw(source.labels, train_size, 'train_size', sample, seed, source.name))
     for part, (images, labels) in source.tests.items():
         keep = _draw(labels, min(test_size or len(labels), len(labels)), f'test_size {part}', sample, seed)
         source.tests[part] = images.subset(keep), labels[keep]

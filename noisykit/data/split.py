@@ -74,10 +74,11 @@ def split(source:Source, noise:NoisyLabels, # labels for all of source.train
           probe_size:int=0, # clean samples, the same number of each class that there is (give or take one)
           val_share:float=0., # share of the rest that is kept as noisy validation split
           seed:int=0, device='cpu',
-          probe:np.ndarray|None=None, # instead of probe_size: positions in source.train (or source.clean, if there is one)
+          probe:np.ndarray|None=None, # instead of probe_size: positions in source.clean, or else in source.train
           val_fold:int=0 # which of the 1/val_share validation splits that exclude each other
          )->Data:
-    "Take probe and validation split out; ValueError if a class is too small, `probe` is no list of positions, or nothing is left"
+    """Take probe and validation split out.
+    ValueError if a class is too small, `probe` is no list of positions, or nothing is left"""
     beside, size = source.clean is not None, len(source.train)
     removed = np.zeros(size, bool) if noise.removed is None else noise.removed
     own = np.where(removed, -1, noise.true) # what is removed shows none of the classes: it is no probe
@@ -101,8 +102,10 @@ def _check_sizes(probe, probe_size, most, there, val_share, val_fold):
     if not 0 <= val_share < 1: raise ValueError(f"val_share {val_share} is outside 0..1")
     if val_fold and not (val_fold + 1)*val_share < 1.001:
         last = max(0, math.floor(1.001/val_share) - 1) if val_share else 0
-        raise ValueError(f"val_fold {val_fold} must be 0 to {last}: there are 1/val_share parts, and val_share is {val_share:g}")
-    if not 0 <= probe_size <= most: raise ValueError(f"probe_size {probe_size} is outside 0..{most}: there are {there} images")
+        raise ValueError(f"val_fold {val_fold} must be 0 to {last}: there are 1/val_share parts, "
+                         f"and val_share is {val_share:g}")
+    if not 0 <= probe_size <= most:
+        raise ValueError(f"probe_size {probe_size} is outside 0..{most}: there are {there} images")
     if probe is not None and probe_size:
         raise ValueError("probe and probe_size exclude each other: the positions say how many they are")
 
@@ -146,14 +149,15 @@ def _cut(rest, val_share, val_fold, removed):
     raise ValueError("nothing is left to train on: probe and val_share, or what is removed, take everything")
 
 def _kept(images, index):
-    "Images decoded once and kept; above 10,000 (1.5 GB at 224x224) they stay files, and this process decodes a batch at a time"
+    "Images decoded and kept; above 10,000 (1.5 GB at 224x224) they stay files, and this process decodes batch by batch"
     if isinstance(images, TensorImages) or len(index) <= 10_000: return images.take(index)
     return replace(images.subset(index), workers=0)
 
 # %% ../../nbs/data/split.ipynb #def-read-probe-path-a-text-o
 def read_probe(path, # a text or csv file
-               source:Source)->np.ndarray: # positions in source.train (or source.clean, if there is one), as in the file
-    "Positions of listed images; ValueError for a name that is unknown, ambiguous, listed twice or of no image for a probe"
+               source:Source)->np.ndarray: # positions in source.clean, or without that in source.train, as in the file
+    """Positions of the images that a file lists.
+    ValueError for a name that is unknown, ambiguous, there twice, or of an image that no probe is taken from"""
     path = Path(path)
     rows = _probe_rows(path)
     names = [row[0].strip() for row in rows]
@@ -171,7 +175,8 @@ def _probe_rows(path):
     "The lines of a probe file as lists of fields, without a heading"
     if not path.is_file(): raise FileNotFoundError(f"probe file {path} does not exist")
     try: rows = list(csv.reader(path.read_text(encoding='utf-8-sig').splitlines()))
-    except (UnicodeDecodeError, csv.Error) as e: raise ValueError(f"probe file {path} cannot be read as text ({e})") from None
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise ValueError(f"probe file {path} cannot be read as text ({e})") from None
     rows = [row for row in rows if row and row[0].strip()]
     if rows and rows[0][0].strip() in ('image', 'file', 'index'): del rows[0]
     if not rows: raise ValueError(f"probe file {path} names no image")
@@ -194,8 +199,9 @@ def _find_files(names, lines, path, source, what):
     outside = [name for name in names if name not in places]
     if not outside: return names, [places[name][0] for name in names]
     counts = {part: sum(name in others for name in outside) for part, (_, others) in parts.items()}
-    raise ValueError(f"{len(outside)} of the {len(names)} images in probe file {path} are not among the {len(files)} {what} images "
-                     f"({', '.join(f'{n} {part}' for part, n in counts.items() if n)}); the first is {outside[0]!r}")
+    others = ', '.join(f'{count} {part}' for part, count in counts.items() if count)
+    raise ValueError(f"{len(outside)} of the {len(names)} images in probe file {path} are not among the "
+                     f"{len(files)} {what} images ({others}); the first is {outside[0]!r}")
 
 def _called(name, parts):
     "The files of all parts that are called so; a file may be in two parts"
@@ -209,8 +215,8 @@ def _check_names(names, counts, path, source):
     if unknown: raise ValueError(f"{len(unknown)} of the {len(names)} images in probe file {path} are not in data set "
                                  f"{source.name!r}; the first is {unknown[0]!r}")
     shared = [name for name, count in zip(names, counts) if count > 1]
-    if shared: raise ValueError(f"probe file {path} names {shared[0]!r}, and several images of data set {source.name!r} "
-                                f"are called so: give the path below {source.root}")
+    if shared: raise ValueError(f"probe file {path} names {shared[0]!r}, and several images of data set "
+                                f"{source.name!r} are called so: give the path below {source.root}")
 
 # %% ../../nbs/data/split.ipynb #by-name
 def _files_of_parts(source):
@@ -273,14 +279,15 @@ def without_suspects(data:Data, scores:np.ndarray, # [N], higher: more suspiciou
 def with_threshold(data:Data, which:int, # 0 or 1, two sets that exclude each other
                    seed:int # draws the sets
                   )->Data:
-    "N//C training samples with a class of their own, C, called threshold; ValueError if there are fewer samples than classes"
+    "N//C training samples get a class of their own, C, called threshold; ValueError for fewer samples than classes"
     size, classes, noise = len(data.index), len(data.source.classes), data.noise
     share = size//classes
-    if not share: raise ValueError(f"threshold takes 1/{classes} of the training samples, one for each class; there are {size}")
+    if not share:
+        raise ValueError(f"threshold takes 1/{classes} of the training samples, one for each class; there are {size}")
     rows, given = stream(seed, 'threshold').permutation(size)[which*share:(which + 1)*share], noise.given.copy()
     given[rows] = classes
-    matrix = np.zeros((classes + 1, classes + 1))
-    matrix[:classes, :classes], matrix[:classes, classes], matrix[classes, classes] = noise.matrix*(1 - 1/classes), 1/classes, 1
+    matrix = np.eye(classes + 1)
+    matrix[:classes] = np.c_[noise.matrix*(1 - 1/classes), np.full(classes, 1/classes)]
     source = replace(data.source, classes=[*data.source.classes, 'threshold'])
     return replace(data, source=source, noise=replace(noise, given=given, matrix=matrix))
 

@@ -62,10 +62,12 @@ class Texts:
     def take(self, index:np.ndarray|Tensor|list):
         "Some of the texts"
         rows = np.array(index)
-        return replace(self, tokens=self.tokens[torch.as_tensor(rows, device=self.tokens.device)], texts=self.texts[rows])
+        tokens = self.tokens[torch.as_tensor(rows, device=self.tokens.device)]
+        return replace(self, tokens=tokens, texts=self.texts[rows])
     subset = take
 
     def batches(self, batches:list, key:tuple|None=None, second:str|None=None):
         "int64 [B, L] for each index tensor in `batches`; ValueError for second views"
-        if second is not None: raise ValueError("texts have no augmentation, so no second view: this method is for images")
+        if second is not None:
+            raise ValueError("texts have no augmentation, so no second view: this method is for images")
         return (self.tokens[rows] for rows in batches)

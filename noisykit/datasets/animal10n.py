@@ -38,11 +38,13 @@ def _files(data_dir): # (names, function that opens one)
     folders = [path.parent for path in (data_dir/'training', *sorted(data_dir.rglob('training'))) if path.is_dir()]
     zips = [data_dir/name for name in ('raw_image_ver.zip', 'raw_image.zip') if (data_dir/name).is_file()]
     files, opener = [], None
-    if folders: files, opener = [*folders[0].glob('training/*'), *folders[0].glob('testing/*')], partial(open, mode='rb')
+    if folders:
+        files, opener = [*folders[0].glob('training/*'), *folders[0].glob('testing/*')], partial(open, mode='rb')
     elif zips:
         archive = _open_zip(zips[0])
         files, opener = [Path(name) for name in archive.namelist()], archive.open
-    return sorted(path.as_posix() for path in files if path.suffix.lower() == '.jpg' and not path.name.startswith('.')), opener
+    pictures = [path for path in files if path.suffix.lower() == '.jpg' and not path.name.startswith('.')]
+    return sorted(path.as_posix() for path in pictures), opener
 
 def _open_zip(path):
     "The zip, or the one that it holds; ValueError for a damaged one"

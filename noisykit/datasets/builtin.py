@@ -39,7 +39,8 @@ def digits(data_dir):
 # %% ../../nbs/datasets/builtin.ipynb #source
 def _check_no_folder(name, data_dir):
     if data_dir is None: return
-    raise ValueError(f"data set {name!r} comes with a dependency and takes no data_dir; for your own images use imagefolder")
+    raise ValueError(f"data set {name!r} comes with a dependency and takes no data_dir; "
+                     "for your own images use imagefolder")
 
 def _source(name, pixels, labels, test_size):
     test = stratified(labels, test_size, 0, 'test')

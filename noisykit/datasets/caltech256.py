@@ -19,9 +19,10 @@ from ..data.source import Source, dataset, hold_out_fifth
                'or train/ and test/ (or val/) with one sub-folder a class')
 def caltech256(data_dir, image_size:int=224, workers:int|None=None,
                clutter:bool=False): # with the last category
-    "29,780 pictures in 256 categories, with clutter 30,607 in 257; a fifth of each is the test set (Griffin et al. 2007)"
+    "29,780 pictures in 256 categories (with clutter 30,607 in 257), a fifth of them for the test (Griffin et al. 2007)"
     folder, without = inner_folder(data_dir, '256_ObjectCategories'), () if clutter else ('257.clutter',)
-    if (folder/'train').is_dir(): return source_from_folders('caltech256', data_dir, folder, image_size, workers, without)
+    if (folder/'train').is_dir():
+        return source_from_folders('caltech256', data_dir, folder, image_size, workers, without)
     classes = [name for name in list_classes(folder) if name not in without]
     paths, labels = list_class_images(folder, classes)
     own = np.array([Path(path).parent.parent == folder for path in paths]) # not a folder further down

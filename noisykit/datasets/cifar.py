@@ -7,6 +7,7 @@ __all__ = ['CIFAR', 'cifar10', 'cifar100']
 
 # %% ../../nbs/datasets/cifar.ipynb #imports
 import pickle
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ..data.source import Source, dataset
 
 # %% ../../nbs/datasets/cifar.ipynb #batches
 def _read_batches(data_dir, what, names):
-    "(folder, [dictionary of each of the files `names`]); FileNotFoundError if one is not there, ValueError if one is damaged"
+    "(folder, [dictionary of each of the files `names`]); FileNotFoundError for one that is not there"
     folder = find_folder(data_dir, names, what)
     for name in names:
         if not (folder/name).is_file(): raise FileNotFoundError(f"{folder} has no {name}")
@@ -28,7 +29,8 @@ def _read_batches(data_dir, what, names):
 def _unpickled(path):
     "The dictionary in a file; ValueError for a file that is cut short or something else"
     try: return pickle.loads(path.read_bytes(), encoding='latin1')
-    except Exception as e: raise ValueError(f"{path} cannot be read as a python batch ({type(e).__name__})") from None
+    except Exception as e:
+        raise ValueError(f"{path} cannot be read as a python batch ({type(e).__name__})") from None
 
 def _joined(batches, key):
     "Pixels [N, 3, 32, 32] and labels [N]"
@@ -41,10 +43,11 @@ def _read_records(path, classes):
     if not path.is_file(): raise FileNotFoundError(f"{path.parent} has no {path.name}")
     found = [(example.get('image', b''), example.get('label')) for example in read_tfrecords(path)]
     if not found: raise ValueError(f"{path} holds no examples")
-    def fits(image, label): return len(image) == 3072 and isinstance(label, list) and len(label) == 1 and label[0] < classes
+    def is_class(label): return isinstance(label, list) and len(label) == 1 and label[0] < classes
+    def fits(image, label): return len(image) == 3072 and is_class(label)
     bad = [k for k, example in enumerate(found) if not fits(*example)]
-    if bad: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1}; "
-                             f"{len(bad)} of {len(found)} do not, the first is number {bad[0]}")
+    if bad: raise ValueError(f"each example in {path} must have an image of 3x32x32 bytes and a label 0..{classes - 1};"
+                             f" {len(bad)} of {len(found)} do not, the first is number {bad[0]}")
     images, labels = zip(*found)
     pixels = torch.frombuffer(bytearray(b''.join(images)), dtype=torch.uint8)
     return pixels.view(-1, 3, 32, 32), np.concatenate(labels)
@@ -55,7 +58,7 @@ CIFAR = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse'
 @dataset
 def cifar10(data_dir):
     "50,000 + 10,000 colour pictures, 32x32, 10 classes (Krizhevsky 2009)"
-    if data_dir is None: data_dir = download_dataset('cifar10', lambda root: torchvision.datasets.CIFAR10(root, download=True))
+    if data_dir is None: data_dir = download_dataset('cifar10', partial(torchvision.datasets.CIFAR10, download=True))
     mean, std = (.4914, .4822, .4465), (.2023, .1994, .2010)
     if (data_dir/'train.tfrecords').is_file(): return Source('cifar10', CIFAR, *_from_records(data_dir, 10, mean, std))
     names = [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']
@@ -74,11 +77,13 @@ def _from_records(data_dir, classes, mean, std):
 @dataset
 def cifar100(data_dir):
     "50,000 + 10,000 colour pictures, 32x32, 100 classes in 20 superclasses (Krizhevsky 2009)"
-    if data_dir is None: data_dir = download_dataset('cifar100', lambda root: torchvision.datasets.CIFAR100(root, download=True))
+    if data_dir is None: data_dir = download_dataset('cifar100', partial(torchvision.datasets.CIFAR100, download=True))
     mean, std, names = (.5071, .4867, .4408), (.2675, .2565, .2761), [str(label) for label in range(100)]
-    if (data_dir/'train.tfrecords').is_file(): return Source('cifar100', names, *_from_records(data_dir, 100, mean, std))
+    if (data_dir/'train.tfrecords').is_file():
+        return Source('cifar100', names, *_from_records(data_dir, 100, mean, std))
     folder, (train, test) = _read_batches(data_dir, 'cifar100', ['train', 'test'])
     if (folder/'meta').is_file(): names = _unpickled(folder/'meta')['fine_label_names']
     parts = _images(_joined([train], 'fine_labels'), _joined([test], 'fine_labels'), mean, std)
     groups = dict(zip(train['fine_labels'], train.get('coarse_labels', [])))
-    return Source('cifar100', names, *parts, superclass=[groups.get(label, -1) for label in range(100)] if groups else None)
+    superclass = [groups.get(label, -1) for label in range(100)] if groups else None
+    return Source('cifar100', names, *parts, superclass=superclass)

@@ -18,9 +18,8 @@ CLOTHES = ['t-shirt', 'shirt', 'knitwear', 'chiffon', 'sweater', 'hoodie', 'wind
 
 @dataset(needs="request it from its authors and put images/ and the lists there")
 def clothing1m(data_dir, image_size:int=224, workers:int|None=None):
-    "About 1,000,000 + 10,000 pictures of clothes, 14 classes: noisy labels from the web, and a clean set (Xiao et al. 2015)"
-    labels = {kind: dict(zip(*read_class_list(_list_file(data_dir, f'{kind}_label_kv.txt'), 14))) for kind in ('noisy', 'clean')}
-    parts = []
+    "About 1,000,000 + 10,000 pictures of clothes, 14 classes; noisy labels, and a clean set beside (Xiao et al. 2015)"
+    labels, parts = {kind: _read_labels(data_dir, kind) for kind in ('noisy', 'clean')}, []
     for name in ('noisy_train', 'clean_test', 'clean_val', 'clean_train'):
         kind = name.split('_')[0]
         keys = _keys(_list_file(data_dir, f'{name}_key_list.txt'), labels[kind], f'{kind}_label_kv.txt')
@@ -35,6 +34,9 @@ def _list_file(data_dir, name):
     for path in (data_dir/name, data_dir/'annotations'/name):
         if path.is_file(): return path
     raise FileNotFoundError(f"data folder {data_dir} has no {name}, there or in annotations/")
+
+def _read_labels(data_dir, kind): # {path of an image: label}
+    return dict(zip(*read_class_list(_list_file(data_dir, f'{kind}_label_kv.txt'), 14)))
 
 def _keys(path, labels, labels_name):
     "The paths in a list; ValueError if there are none, or some have no label"

@@ -14,7 +14,8 @@ from ..data.images import IMAGENET_CROPS, FolderImages
 from ..data.source import Source, dataset
 
 # %% ../../nbs/datasets/cub200.ipynb #dataset-cub
-@dataset(needs='a folder with CUB_200_2011/ as its archive has it, or train/ and test/ (or val/) with one sub-folder a class')
+@dataset(needs='a folder with CUB_200_2011/ as its archive has it, '
+               'or train/ and test/ (or val/) with one sub-folder a class')
 def cub200(data_dir, image_size:int=224, workers:int|None=None):
     "5,994 + 5,794 pictures of birds, 200 species (Wah et al. 2011)"
     folder = inner_folder(data_dir, 'CUB_200_2011')

@@ -6,6 +6,8 @@
 __all__ = ['FASHION', 'fashion_mnist']
 
 # %% ../../nbs/datasets/fashion_mnist.ipynb #imports
+from functools import partial
+
 import torch
 import torchvision
 
@@ -21,16 +23,17 @@ FASHION = ['t-shirt/top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shi
 def fashion_mnist(data_dir):
     "60,000 + 10,000 grey pictures of clothes, 28x28 (Xiao et al. 2017)"
     if data_dir is None:
-        data_dir = download_dataset('fashion_mnist', lambda root: torchvision.datasets.FashionMNIST(root, download=True))
+        data_dir = download_dataset('fashion_mnist', partial(torchvision.datasets.FashionMNIST, download=True))
     folder = find_folder(data_dir, ['train-images-idx3-ubyte', 'train-images-idx3-ubyte.gz'], 'Fashion-MNIST')
     pixels, labels = _read_part(folder, 'train')
     test_pixels, test_labels = _read_part(folder, 't10k')
     images = TensorImages(pixels, pad=2, flip=True)
-    return Source('fashion_mnist', FASHION, images, labels, TensorImages(test_pixels, images.mean, images.std), test_labels)
+    test_images = TensorImages(test_pixels, images.mean, images.std)
+    return Source('fashion_mnist', FASHION, images, labels, test_images, test_labels)
 
 def _read_part(folder, part): # (pixels [N, 1, 28, 28], labels [N])
-    images, labels = (read_idx(_plain_or_gzipped(folder, f'{part}-{kind}-ubyte')) for kind in ('images-idx3', 'labels-idx1'))
-    return torch.from_numpy(images.copy())[:, None], labels
+    pixels = read_idx(_plain_or_gzipped(folder, f'{part}-images-idx3-ubyte'))
+    return torch.from_numpy(pixels.copy())[:, None], read_idx(_plain_or_gzipped(folder, f'{part}-labels-idx1-ubyte'))
 
 def _plain_or_gzipped(folder, name):
     for path in (folder/name, folder/f'{name}.gz'):

@@ -18,7 +18,7 @@ from ..processes import from_first
 def imagefolder(data_dir, image_size:int=224, workers:int|None=None,
                 skip_unreadable:bool=False, # leave out what cannot be decoded
                 hold_out:bool=True): # False: no test set
-    "A folder of images, one sub-folder a class, of which a fifth is the test set; or train/ and test/ (or val/) with such"
+    "A folder of images, one sub-folder a class, a fifth for the test; or train/ and test/ (or val/) with such"
     train_dir, test_dir = _train_and_test(data_dir)
     if test_dir and not hold_out: raise ValueError(f"data option hold_out has no meaning for {data_dir}, "
                                                    f"which holds {test_dir.name}/: nothing is held out of train/")
@@ -40,11 +40,12 @@ def _train_and_test(data_dir):
     raise FileNotFoundError(f"data folder {data_dir} has train/ but neither test/ nor val/")
 
 def _readable(folder, classes, skip):
-    "((paths, labels), messages about images that were skipped); ValueError for an unreadable one that may not be skipped"
+    "((paths, labels), messages about skipped images); ValueError for an unreadable one that may not be skipped"
     paths, labels = list_class_images(folder, classes)
     bad = from_first(lambda: unreadable(paths))
-    if bad and not skip: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
-                                          "or leave them out with data option skip_unreadable=True")
+    if bad and not skip:
+        raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
+                         "or leave them out with data option skip_unreadable=True")
     keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
     return ([paths[i] for i in keep], labels[keep]), [message for _, message in bad]
 

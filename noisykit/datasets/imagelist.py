@@ -31,4 +31,5 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None,
 
 def _check_readable(paths, data_dir):
     bad = from_first(lambda: unreadable(paths))
-    if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend them, or take them out of {data_dir}")
+    if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: "
+                             f"mend them, or take them out of {data_dir}")

@@ -21,22 +21,26 @@ PICTURES, TRUTH, METADATA = (f'ISIC_2019_Training_{end}' for end in ('Input', 'G
 
 @dataset(needs=f'put {TRUTH} and the unpacked {PICTURES}.zip there')
 def isic2019(data_dir, image_size:int=224, workers:int|None=None):
-    "25,331 pictures of skin lesions, 9 classes, one without pictures; a fifth is the test set, by lesion if the metadata are there"
+    """25,331 pictures of skin lesions, 9 classes, one of them without pictures.
+    A fifth is the test set, by lesion where the metadata are there"""
     folder = find_folder(data_dir, [TRUTH], 'ISIC 2019')
     names, labels = read_one_hot(folder/TRUTH, ISIC)
     paths = _pictures(data_dir, names, folder/TRUTH)
     lesions = _lesions(folder/METADATA, names) if (folder/METADATA).is_file() else None
-    train, test = hold_out_fifth(labels, {label: ISIC[label] for label in np.unique(labels)}, 'lesion or image', lesions)
-    def images(rows): return FolderImages([paths[i] for i in rows], image_size, workers, scale=(.3, 1.), rotation=180.)
-    return Source('isic2019', ISIC, images(train), labels[train], images(test), labels[test], root=data_dir, checked=False)
+    there = {label: ISIC[label] for label in np.unique(labels)}
+    train, test = hold_out_fifth(labels, there, 'lesion or image', lesions)
+    def part(rows):
+        images = FolderImages([paths[i] for i in rows], image_size, workers, scale=(.3, 1.), rotation=180.)
+        return images, labels[rows]
+    return Source('isic2019', ISIC, *part(train), *part(test), root=data_dir, checked=False)
 
 # %% ../../nbs/datasets/isic2019.ipynb #pictures
 def _pictures(data_dir, names, csv_file):
     "Path of each picture, by one listing of the folder; FileNotFoundError for a missing folder or picture"
     folder, held = _picture_folder(data_dir)
     missing = [name for name in names if f'{name}.jpg' not in held]
-    if missing: raise FileNotFoundError(f"{len(missing)} of the {len(names)} images in {csv_file} have no file in {folder}; "
-                                        f"the first is {missing[0]}.jpg")
+    if missing: raise FileNotFoundError(f"{len(missing)} of the {len(names)} images in {csv_file} have no file "
+                                        f"in {folder}; the first is {missing[0]}.jpg")
     return [str(folder/f'{name}.jpg') for name in names]
 
 def _picture_folder(data_dir): # (folder, names of its files)

@@ -16,7 +16,8 @@ from ..data.texts import Texts, pieces_of, tokens_of, vocabulary_of
 from ..networks import read_tokenizer
 
 # %% ../../nbs/datasets/text.ipynb #dataset-text
-@dataset(needs='a folder with train.csv and test.csv (columns text and label), one csv, or one sub-folder of .txt files a class',
+@dataset(needs='a folder with train.csv and test.csv (columns text and label), one csv, '
+               'or one sub-folder of .txt files a class',
          own_files=True, least=dict(vocabulary=1, length=1))
 def text(data_dir, vocabulary:int=20_000, # words that get a number, the most frequent ones
          length:int=64, # tokens of a text
@@ -32,9 +33,10 @@ def text(data_dir, vocabulary:int=20_000, # words that get a number, the most fr
         parts = [(texts[rows], labels[rows]) for rows in hold_out_fifth(labels, names, 'text')]
     (texts, labels), (test_texts, test_labels) = parts
     tokens, size = _tokens(texts, vocabulary, length, read)
-    return Source('text', names, Texts(tokens(texts), size, texts), labels, Texts(tokens(test_texts), size, test_texts), test_labels)
+    train, test = (Texts(tokens(some), size, some) for some in (texts, test_texts))
+    return Source('text', names, train, labels, test, test_labels)
 
-def _tokens(texts, vocabulary, length, tokenizer): # (function that makes rows of tokens, number of tokens that there are)
+def _tokens(texts, vocabulary, length, tokenizer): # (function that makes rows of tokens, how many tokens there are)
     if tokenizer: return partial(pieces_of, tokenizer=tokenizer, length=length), len(tokenizer)
     known = vocabulary_of(texts, vocabulary)
     return partial(tokens_of, vocabulary=known, length=length), len(known) + 2
@@ -45,7 +47,8 @@ def _class_names(data_dir, parts):
     there = [set(labels) for _, labels in parts]
     names = sorted(set.union(*there), key=_by_value)
     if len(names) < 2:
-        raise ValueError(f"data folder {data_dir} holds {len(names)} class of texts ({', '.join(names)}); two or more are needed")
+        raise ValueError(f"data folder {data_dir} holds {len(names)} class of texts ({', '.join(names)}); "
+                         "two or more are needed")
     absent = [name for name in names if name not in there[0]]
     if absent: raise ValueError(f"class {absent[0]!r} of the test set in {data_dir} is not in the training set; "
                                 f"its classes are {', '.join(name for name in names if name not in absent)}")
@@ -68,7 +71,8 @@ def _rows(path): # (texts, labels)
     table = read_csv(path, ['text', 'label'])
     for column in ('text', 'label'):
         empty = np.flatnonzero(table[column].str.strip() == '')
-        if len(empty): raise ValueError(f"{path} has rows without a {column} ({len(empty)}); the first is row {empty[0]}")
+        if len(empty):
+            raise ValueError(f"{path} has rows without a {column} ({len(empty)}); the first is row {empty[0]}")
     return table.text.tolist(), table.label.str.strip().tolist()
 
 # %% ../../nbs/datasets/text.ipynb #from-folders

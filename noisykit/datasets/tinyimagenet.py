@@ -22,7 +22,7 @@ def tinyimagenet(data_dir, image_size:int=64): # pixels of a side
     paths, labels = list_class_images(folder/'train', synsets)
     test_paths, test_labels = _validation_pictures(folder/'val', synsets)
     mean, std = FolderImages.mean, FolderImages.std
-    test = TensorImages(decode_all(test_paths, image_size), mean, std) # the smaller part first: a bad file is found soon
+    test = TensorImages(decode_all(test_paths, image_size), mean, std) # the smaller part first: a bad file is found
     train = TensorImages(decode_all(paths, image_size), mean, std, pad=image_size//8, flip=True)
     return Source('tinyimagenet', names, train, labels, test, test_labels)
 
@@ -33,8 +33,8 @@ def _classes(folder): # (synsets, names), in the order of the labels
     if len(synsets) < 2:
         raise ValueError(f"{folder/'wnids.txt'} must hold two synsets or more, one a line; it holds {len(synsets)}")
     nameless = [synset for synset in synsets if synset not in names]
-    if nameless: raise ValueError(f"{len(nameless)} of the {len(synsets)} synsets in {folder/'wnids.txt'} are not in words.txt; "
-                                  f"the first is {nameless[0]!r}")
+    if nameless: raise ValueError(f"{len(nameless)} of the {len(synsets)} synsets in {folder/'wnids.txt'} "
+                                  f"are not in words.txt; the first is {nameless[0]!r}")
     return synsets, [names[synset].split(',')[0] for synset in synsets]
 
 def _validation_pictures(folder, synsets): # (paths, labels)

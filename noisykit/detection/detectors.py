@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DETECTORS', 'detector', 'known_detectors', 'check_detector', 'open_runs', 'num_classes', 'is_threshold',
-           'common_labels', 'over_runs', 'dynamics', 'out_of_fold', 'suggest', 'detect', 'detect_all', 'write_scores',
-           'by_chance', 'truth', 'loss', 'confidence', 'variability', 'forgetting', 'below_threshold', 'aum', 'weight',
-           'self_confidence', 'confident_call', 'confident']
+           'same_images', 'common_labels', 'over_runs', 'dynamics', 'out_of_fold', 'suggest', 'detect', 'detect_all',
+           'write_scores', 'by_chance', 'known_flips', 'last_loss', 'mean_confidence', 'variability', 'forgetting',
+           'below_threshold', 'aum', 'mean_weight', 'self_confidence', 'pruned_by_confidence', 'normalised_margin']
 
 # %% ../../nbs/detection/detectors.ipynb #imports
 from importlib import import_module
@@ -25,16 +25,18 @@ from ..record import Run, write_atomically
 DETECTORS = {} # name -> function
 
 def detector(name:str,
-             decides=None # function of (runs, scores [N]) -> bool [N]: which samples it calls mislabelled; or None where these runs do not allow it
+             decides=None # (runs, scores [N]) -> bool [N], what it calls mislabelled; or None, if the runs do not say
             ):
     "Register a function of (runs, options with types) under `name`"
-    def register(f): DETECTORS[name], f.decides = f, decides; return f
+    def register(f):
+        DETECTORS[name], f.decides = f, decides
+        return f
     return register
 
 def known_detectors()->dict: # name -> function
     "All detectors: each module in noisykit/detection registers its own"
     package = import_module('noisykit.detection')
-    for m in iter_modules(package.__path__): import_module(f'noisykit.detection.{m.name}')
+    for module in iter_modules(package.__path__): import_module(f'noisykit.detection.{module.name}')
     return DETECTORS
 
 def check_detector(name:str, options:dict):
@@ -42,61 +44,86 @@ def check_detector(name:str, options:dict):
     known = known_detectors()
     check_name('detector', name, sorted(known))
     types = {k: p.annotation for k, p in list(signature(known[name]).parameters.items())[1:]}
-    for k, v in options.items():
-        check_name(f'option of detector {name!r}:', k, types)
-        check_type(f'option {k} of detector {name!r}', v, types[k])
+    for option, value in options.items():
+        check_name(f'option of detector {name!r}:', option, types)
+        check_type(f'option {option} of detector {name!r}', value, types[option])
     return known[name]
 
-# %% ../../nbs/detection/detectors.ipynb #over-runs
+# %% ../../nbs/detection/detectors.ipynb #open-runs
 def open_runs(runs)->list: # of Run
     "A run, a folder, or a list of them; ValueError where two are not of the same samples under the same given labels"
-    runs = [r if isinstance(r, Run) else Run(r) for r in (runs if isinstance(runs, (list, tuple)) else [runs])]
+    if not isinstance(runs, (list, tuple)): runs = [runs]
+    runs = [run if isinstance(run, Run) else Run(run) for run in runs]
     if not runs: raise ValueError("no runs: a detector needs one run folder at least")
     common_labels(runs)
     return runs
 
-def num_classes(run:Run)->int: return len(run.data['classes']) - (run.config.get('threshold') is not None) # without the extra one
+def num_classes(run:Run)->int: # without the extra one of threshold samples
+    return len(run.data['classes']) - (run.config.get('threshold') is not None)
 
-def is_threshold(run, labels): return (labels.given == num_classes(run)).to_numpy() # AUM's threshold samples
+def is_threshold(run:Run, labels:pd.DataFrame)->np.ndarray: # bool, a value a row of `labels`
+    "Which samples are threshold samples"
+    return (labels.given == num_classes(run)).to_numpy()
+
+def same_images(labels:pd.DataFrame, others:pd.DataFrame, # as of a run's `all_labels`
+                columns:tuple=('true', 'file'), # what must be the same, where both have it
+                rows=slice(None) # positions that are compared
+               )->bool:
+    "Whether two runs are of the same images"
+    both = [k for k in columns if k in labels and k in others]
+    return len(labels) == len(others) and all((labels[k] == others[k])[rows].all() for k in both)
 
 def common_labels(runs:list)->pd.DataFrame: # index, split, true, given, flipped, [file]; N rows
     "The labels of all images, from the first run that has them as its own samples; ValueError where runs disagree"
-    table = known = None
-    for run in runs:
-        new = run.all_labels
-        own = (new.split != 'probe').to_numpy() & (new.given >= 0).to_numpy() & ~is_threshold(run, new)
-        if table is None: table, known = new.copy(), own; continue
-        if len(new) != len(table) or any((new[k] != table[k])[own & known].any() for k in ('true', 'given', 'file') if k in table.columns.intersection(new.columns)):
-            raise ValueError(f"runs {runs[0].folder} and {run.folder} do not have the same samples under the same given labels: detectors take runs of one data set, noise and seed of the noise")
-        table.loc[own & ~known] = new[own & ~known]; known = known | own
+    table, known = runs[0].all_labels.copy(), _own_samples(runs[0])
+    for run in runs[1:]:
+        labels, own = run.all_labels, _own_samples(run)
+        rows = own & known if len(own) == len(known) else slice(None)
+        if not same_images(table, labels, ('true', 'given', 'file'), rows):
+            raise ValueError(f"runs {runs[0].folder} and {run.folder} do not have the same samples under the same "
+                             "given labels: detectors take runs of one data set, noise and seed of the noise")
+        table.loc[own & ~known] = labels[own & ~known]
+        known |= own
     return table
 
+def _own_samples(run): # bool [N]
+    labels = run.all_labels
+    return ((labels.split != 'probe') & (labels.given >= 0)).to_numpy() & ~is_threshold(run, labels)
+
+# %% ../../nbs/detection/detectors.ipynb #over-runs
 def over_runs(runs:list, f # function: run -> [n, ...] in the order of `run.labels`
              )->np.ndarray: # float64 [N, ...] in the order of `all_labels`
     "Mean of `f` over the runs that trained on a sample, nan for a sample of none"
-    return _mean([_placed(run, run.labels[~is_threshold(run, run.labels)], f(run)[~is_threshold(run, run.labels)]) for run in runs])
+    def of_run(run):
+        own = ~is_threshold(run, run.labels)
+        return _placed(run, run.labels[own], f(run)[own])
+    return _mean([of_run(run) for run in runs])
 
-def _placed(run, rows, values):
+def _placed(run, rows, values): # [n, ...] -> [N, ...], nan elsewhere
     out = np.full((len(run.all_labels), *values.shape[1:]), np.nan)
     out[rows['index']] = values
     return out
 
-def _mean(values):
-    seen = sum(~np.isnan(v) for v in values)
-    return np.divide(sum(np.nan_to_num(v) for v in values), seen, out=np.full(seen.shape, np.nan), where=seen > 0)
+def _mean(values): # over those that are not nan
+    count = sum(~np.isnan(v) for v in values)
+    return np.divide(sum(np.nan_to_num(v) for v in values), count, out=np.full(count.shape, np.nan), where=count > 0)
 
-def dynamics(run:Run, name:str, epoch:int|None=None)->np.ndarray: # [E, n], or [n] of an epoch
-    "A field of the record; ValueError where the run does not have it"
+def dynamics(run:Run, name:str, # a field of the record: loss, margin, given_prob ...
+             epoch:int|None=None # None: all
+            )->np.ndarray: # [E, n], or [n] of an epoch
+    "Per-sample values; ValueError where the run does not have them"
     if not len(run.metrics): raise ValueError(f"run {run.folder} has no whole epoch yet")
-    if not run.has(name): raise ValueError(f"run {run.folder} of method {run.config.get('method')!r} keeps no {name!r} of its samples")
-    return run.samples(name, epoch)
+    if run.has(name): return run.samples(name, epoch)
+    raise ValueError(f"run {run.folder} of method {run.config.get('method')!r} keeps no {name!r} of its samples")
 
 # %% ../../nbs/detection/detectors.ipynb #out-of-fold
 def out_of_fold(runs:list)->np.ndarray: # float64 [N, C], nan for a sample that no run held out
     "Mean probabilities over the runs that held a sample out; ValueError where none has any"
     held, C = [run for run in runs if run.readable('final_valid')], num_classes(runs[0])
-    if not held: raise ValueError(f"run {runs[0].folder} has no out-of-fold probabilities: they come from finished runs with a validation split, K of them with val_share 1/K and val_fold 0 to K-1 for every sample")
-    return _mean([_placed(run, run.valid, run.samples('probs', 'final_valid')[:, :C].astype(float)) for run in held])
+    def of_run(run): return _placed(run, run.valid, run.samples('probs', 'final_valid')[:, :C].astype(float))
+    if held: return _mean([of_run(run) for run in held])
+    raise ValueError(f"run {runs[0].folder} has no out-of-fold probabilities: they come from finished runs with a "
+                     "validation split, K of them with val_share 1/K and val_fold 0 to K-1 for every sample")
 
 # %% ../../nbs/detection/detectors.ipynb #suggest
 def suggest(runs:list)->np.ndarray: # int [N] classes, or -1
@@ -105,7 +132,7 @@ def suggest(runs:list)->np.ndarray: # int [N] classes, or -1
     votes = np.full((len(labels), C), np.nan)
     if any(run.readable('final_valid') for run in runs): votes = out_of_fold(runs)
     rest = np.isnan(votes[:, 0])
-    if rest[(labels.split == 'train').to_numpy()].any(): votes[rest] = over_runs(runs, lambda run: _votes(run, C))[rest]
+    if rest[labels.split == 'train'].any(): votes[rest] = over_runs(runs, lambda run: _votes(run, C))[rest]
     votes[np.isnan(votes)] = 0
     own = labels.given.between(0, C - 1).to_numpy()
     votes[own, labels.given[own]] = 0
@@ -115,17 +142,21 @@ def _votes(run, C): # [n, C]
     "Probabilities, the largest of them, or predictions, summed over epochs"
     field = next((k for k in ('probs', 'prediction') if run.has(k)), None)
     votes = np.zeros((len(run.labels), C + 1), np.float32)
-    for e in run.metrics.epoch if field else []:
-        values = run.samples(field, e)
-        if field == 'prediction': votes[np.arange(len(votes)), values] += 1
-        elif run.has('classes', e): np.put_along_axis(votes, k := run.samples('classes', e).astype(int), np.take_along_axis(votes, k, 1) + values, 1)
+    for epoch in run.metrics.epoch if field else []:
+        values, rows = run.samples(field, epoch), np.arange(len(votes))
+        if field == 'prediction': votes[rows, values] += 1
+        elif run.has('classes', epoch): votes[rows[:, None], run.samples('classes', epoch).astype(int)] += values
         else: votes[:, :values.shape[1]] += values
     return votes[:, :C]
 
 # %% ../../nbs/detection/detectors.ipynb #detect
 def detect(runs, # a run, a folder, or a list of them
-           name:str, **options)->pd.DataFrame: # index, given, true, flipped, [file], score, suggested (-1: none), [called: whether the detector itself calls it mislabelled]
-    "Scores of all samples that the runs know, the most suspicious first; ValueError for an unknown detector or option, or runs that lack what it needs"
+           name:str, # of a detector
+           **options # the detector's own
+          )->pd.DataFrame: # index, given, true, flipped, [file], score, suggested (-1: none), [called]
+    """Scores of all samples that the runs know, the most suspicious first.
+    `called`: the detector itself calls the sample mislabelled.
+    ValueError for an unknown detector or option, or runs that lack what it needs"""
     check_detector(name, options)
     return detect_all(runs, [name], {name: options})[0][name]
 
@@ -134,27 +165,34 @@ def detect_all(runs, names:list|None=None, # detectors; None: all that these run
               )->tuple: # (detector -> table as of `detect`, detector -> why it is left out)
     "Several detectors on the same runs"
     options, left_out, tables = options or {}, {}, {}
-    for n in names or (): check_detector(n, {})
-    for n, v in options.items(): check_name('detector in options:', n, names or sorted(known_detectors())); check_detector(n, v)
+    _check_names(names, options)
     runs = open_runs(runs)
-    labels = common_labels(runs)
-    labels = labels[['index', 'given', 'true', 'flipped', *(['file'] if 'file' in labels else [])]].assign(score=np.nan, suggested=suggest(runs))
-    for n in names or sorted(known_detectors()):
-        try: tables[n] = _table(runs, DETECTORS[n], labels, options.get(n, {}))
+    labels = common_labels(runs).assign(score=np.nan, suggested=suggest(runs))
+    labels = labels[[k for k in ('index', 'given', 'true', 'flipped', 'file', 'score', 'suggested') if k in labels]]
+    for name in names or sorted(known_detectors()):
+        try: tables[name] = _table(runs, DETECTORS[name], labels, options.get(name, {}))
         except (ValueError, OSError) as e:
-            if names or n in options: raise
-            left_out[n] = str(e)
+            if names or name in options: raise
+            left_out[name] = str(e)
     return tables, left_out
 
-def _table(runs, f, labels, options):
-    score = f(runs, **options)
-    table = labels.assign(score=score)
-    if f.decides and (called := f.decides(runs, score)) is not None: table['called'] = called
-    table = table[~np.isnan(score)]
-    return table.iloc[np.lexsort((stream(0, 'ties').permutation(len(table)), -table.score))].reset_index(drop=True)
+def _check_names(names, options):
+    for name in names or (): check_detector(name, {})
+    for name, own in options.items():
+        check_name('detector in options:', name, names or sorted(known_detectors()))
+        check_detector(name, own)
 
-def write_scores(run:Run, name:str, table:pd.DataFrame)->Path:
-    "scores/<name>.csv in a run folder"
+def _table(runs, f, labels, options):
+    scores = f(runs, **options)
+    table, called = labels.assign(score=scores), f.decides(runs, scores) if f.decides else None
+    if called is not None: table['called'] = called
+    table = table[~np.isnan(scores)]
+    order = np.lexsort((stream(0, 'ties').permutation(len(table)), -table.score))
+    return table.iloc[order].reset_index(drop=True)
+
+def write_scores(run:Run, name:str, # of the detector
+                 table:pd.DataFrame # as of `detect`
+                )->Path: # scores/<name>.csv in the run folder
     path = run.folder/'scores'/f'{name}.csv'
     write_atomically(path, lambda p: table.to_csv(p, index=False))
     return path
@@ -167,20 +205,20 @@ def by_chance(runs, seed:int=0): # of the order
     return over_runs(runs, lambda run: scores[run.labels['index']])
 
 @detector('truth')
-def truth(runs):
+def known_flips(runs):
     "1 where the given label is known to be wrong"
     scores = over_runs(runs, lambda run: run.labels.flipped.to_numpy(float))
-    if not np.nansum(scores): raise ValueError(f"run {runs[0].folder} knows of no wrong label: 'truth' needs a run whose labels were flipped")
-    return scores
+    if np.nansum(scores): return scores
+    raise ValueError(f"run {runs[0].folder} knows of no wrong label: 'truth' needs a run whose labels were flipped")
 
 # %% ../../nbs/detection/detectors.ipynb #loss
 @detector('loss')
-def loss(runs):
+def last_loss(runs):
     "Cross entropy against the given label in the last epoch"
     return over_runs(runs, lambda run: dynamics(run, 'loss', -1))
 
 @detector('confidence')
-def confidence(runs):
+def mean_confidence(runs):
     "1 - mean probability of the given label over epochs"
     return over_runs(runs, lambda run: 1 - dynamics(run, 'given_prob').mean(0, dtype=float))
 
@@ -199,28 +237,28 @@ def forgetting(runs):
     return over_runs(runs, events)
 
 # %% ../../nbs/detection/detectors.ipynb #aum
-def _aum(run): return dynamics(run, 'margin').mean(0, dtype=float)
+def _area(run): return dynamics(run, 'margin').mean(0, dtype=float) # [n], under the margin
 
 def below_threshold(runs:list, scores=None # not needed
                    )->np.ndarray|None: # bool [N]; None: no run has threshold samples
-    "Whether AUM calls a sample mislabelled: below the 99th percentile of the threshold samples, in every run with threshold samples in which it is none itself"
+    """Whether AUM calls a sample mislabelled: it is below the 99th percentile of the threshold samples, in every run
+    that has threshold samples and in which it is none itself"""
     runs = [run for run in runs if is_threshold(run, run.labels).any()]
-    if not runs: return None
-    def bad(run):
-        aum = _aum(run)
-        tagged = np.sort(aum[is_threshold(run, run.labels)])
-        larger = len(tagged) - np.searchsorted(tagged, aum, side='right')
-        return larger > .01*len(tagged)
-    return over_runs(runs, bad) == 1
+    def is_below(run):
+        area = _area(run)
+        threshold = np.sort(area[is_threshold(run, run.labels)])
+        larger = len(threshold) - np.searchsorted(threshold, area, side='right')
+        return larger > .01*len(threshold)
+    return over_runs(runs, is_below) == 1 if runs else None
 
 @detector('aum', decides=below_threshold)
 def aum(runs):
     "Minus the mean margin of logits over epochs"
-    return over_runs(runs, lambda run: -_aum(run))
+    return over_runs(runs, lambda run: -_area(run))
 
 # %% ../../nbs/detection/detectors.ipynb #weight
 @detector('weight')
-def weight(runs):
+def mean_weight(runs):
     "Minus the mean weight over epochs"
     return over_runs(runs, lambda run: -np.nanmean(dynamics(run, 'weight'), 0, dtype=float))
 
@@ -228,28 +266,30 @@ def weight(runs):
 @detector('self_confidence')
 def self_confidence(runs):
     "1 - out-of-fold probability of the given label"
-    given = common_labels(runs).given.to_numpy()
-    p = out_of_fold(runs)
-    return 1 - np.take_along_axis(p, given.clip(0, p.shape[1] - 1)[:, None], 1)[:, 0]
+    given, probs = common_labels(runs).given.to_numpy(), out_of_fold(runs)
+    return 1 - np.take_along_axis(probs, given.clip(0, probs.shape[1] - 1)[:, None], 1)[:, 0]
 
-def _cleanlab(runs): # (module, rows that are judged, their given labels, their probabilities)
+def _for_cleanlab(runs): # (module, rows that are judged, their given labels, their probabilities)
     try: import cleanlab.filter, cleanlab.rank
-    except ImportError: raise ValueError("detector 'confident' needs cleanlab: pip install 'noisykit[cleanlab]'") from None
-    p = out_of_fold(runs)
-    rows = ~np.isnan(p[:, 0])
-    return cleanlab, rows, common_labels(runs).given.to_numpy()[rows], p[rows]/p[rows].sum(1, keepdims=True)
+    except ImportError:
+        raise ValueError("detector 'confident' needs cleanlab: pip install 'noisykit[cleanlab]'") from None
+    probs = out_of_fold(runs)
+    rows = ~np.isnan(probs[:, 0])
+    return cleanlab, rows, common_labels(runs).given.to_numpy()[rows], probs[rows]/probs[rows].sum(1, keepdims=True)
 
-def confident_call(runs:list, scores:pd.DataFrame):
+def pruned_by_confidence(runs:list, scores:np.ndarray # not needed
+                        )->np.ndarray: # bool [N]
     "What confident learning calls mislabelled"
-    cleanlab, rows, given, p = _cleanlab(runs)
+    cleanlab, rows, given, probs = _for_cleanlab(runs)
     called = np.zeros(len(rows), bool)
-    called[rows] = cleanlab.filter.find_label_issues(given, p, n_jobs=1)
+    called[rows] = cleanlab.filter.find_label_issues(given, probs, n_jobs=1)
     return called
 
-@detector('confident', decides=confident_call)
-def confident(runs):
+@detector('confident', decides=pruned_by_confidence)
+def normalised_margin(runs):
     "Confident learning's normalised margin, through cleanlab"
-    cleanlab, rows, given, p = _cleanlab(runs)
+    cleanlab, rows, given, probs = _for_cleanlab(runs)
+    quality = cleanlab.rank.get_label_quality_scores(given, probs, method='normalized_margin', adjust_pred_probs=True)
     scores = np.full(len(rows), np.nan)
-    scores[rows] = 1 - cleanlab.rank.get_label_quality_scores(given, p, method='normalized_margin', adjust_pred_probs=True)
+    scores[rows] = 1 - quality
     return scores

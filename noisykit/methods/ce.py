@@ -18,4 +18,4 @@ class CE(Method):
         logits = self.trainer.net(batch.x)
         return Step(batch.mean(F.cross_entropy(logits, batch.y, reduction='none')), logits)
 
-compose('supervised', 'ce') # as IEG and FSR call it
+compose('supervised', 'ce')

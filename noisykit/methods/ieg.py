@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import check_name
-from ..data.images import FolderImages, STRONG, TensorImages, torch_stream
-from ..train.metagrad import fixed_rate, is_warm, weigh
-from .semi import logit_norm, mixup, sharpen
+from ..data.images import STRONG, torch_stream
+from .semi import check_pictures, logit_norm, mixup, sharpen
 from ..networks import features
-from ..processes import shard, all_gather
-from ..train.method import Batch, Method, Step, method
+from ..processes import all_gather, shard
+from ..train.metagrad import fixed_rate, is_warm, weigh
+from ..train.method import Batch, Method, Step, method, option
 
 # %% ../../nbs/methods/ieg.ipynb #method-ieg
 @method('ieg')
@@ -28,54 +27,49 @@ class IEG(Method):
     needs_probe = looks_ahead = True
     @dataclass
     class Options:
-        strong:str = 'autoaugment' # what makes the second view, or 'randaugment'
-        ce_factor:float = 5. # p, of the mixed samples' loss
-        consistency_factor:float = 20. # k
-        meta_lr:float|None = None # of the look-ahead step; None: 0.1 with SGD (the published code), with Adam the optimizer's own
-        def __post_init__(self):
-            check_name('ieg option strong:', self.strong, STRONG)
-            for k in ('ce_factor', 'consistency_factor'):
-                if not 0 <= getattr(self, k) < float('inf'): raise ValueError(f"ieg option {k} is {getattr(self, k)!r}; a number of at least 0")
-            if self.meta_lr is not None and not 0 < self.meta_lr < float('inf'): raise ValueError(f"ieg option meta_lr is {self.meta_lr!r}; a number above 0, or None")
+        strong:str = option('autoaugment', choices=STRONG) # what makes the second view
+        ce_factor:float = option(5., at_least=0) # p, of the mixed samples' loss
+        consistency_factor:float = option(20., at_least=0) # k
+        meta_lr:float|None = option(None, above=0) # of the look-ahead; None: 0.1 with SGD, with Adam its present rate
 
     @classmethod
-    def check_data(cls, options, config, data):
-        if not isinstance(data.source.train, (TensorImages, FolderImages)):
-            raise ValueError("method 'ieg' mixes and augments pictures; this data set has none")
+    def check_data(cls, options, config, data): check_pictures(data, "method 'ieg' mixes and augments pictures")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         self.second_view = options.strong # so that batches come with this view, too
 
     def step(self, batch):
-        t, o, probe = self.trainer, self.options, self.trainer.probe()
-        logits, h = features(t.net, batch.x)
-        strong = t.net(batch.second_view)
+        trainer, probe = self.trainer, self.trainer.probe()
+        logits, h = features(trainer.net, batch.x)
+        strong = trainer.net(batch.second_view)
         with torch.no_grad(): g = sharpen((logit_norm(logits).softmax(1) + logit_norm(strong).softmax(1))/2)
         y = batch.targets(logits.shape[1]).to(g)
         def between(lam): return lam[:, None]*y + (1 - lam[:, None])*g
 
         w, lam = torch.full_like(g[:, 0], 1/batch.size), torch.full_like(g[:, 0], .9)
         loss = F.cross_entropy(logits, between(lam), reduction='none')
-        if is_warm(t.opt): w, lam = self.choose(batch, between, w, lam, probe, {batch.x: h.detach()})
+        if is_warm(trainer.opt): w, lam = self.choose(batch, between, w, lam, probe, {batch.x: h.detach()})
         chosen = between(lam)
         supervised = (batch.mean(F.cross_entropy(logits, chosen, reduction='none')) + (w*loss).sum())/2
-        consistency = batch.mean(F.kl_div(strong.log_softmax(1), logits.detach().softmax(1), reduction='none').sum(1))
-        return Step(supervised + self.mixed(batch, g, probe) + o.consistency_factor*consistency, logits, w*batch.size, chosen, {'lambda': lam})
+        alike = F.kl_div(strong.log_softmax(1), logits.detach().softmax(1), reduction='none').sum(1)
+        loss = supervised + self.mixed(batch, g, probe) + self.options.consistency_factor*batch.mean(alike)
+        return Step(loss, logits, w*batch.size, chosen, {'lambda': lam})
 
-    def choose(self, batch:Batch, between:Callable, w:Tensor, lam:Tensor, probe:Batch, known:dict|None):
-        "Weights [B] and label choices [B] in {0, 1}"
+    def choose(self, batch:Batch, between:Callable, w:Tensor, lam:Tensor, probe:Batch, known_features:dict)->tuple:
+        "Weights [B], and label choices [B] in {0, 1}: 1 is the given label"
         def inner(f, w, lam): return (w*F.cross_entropy(f(batch.x), between(lam), reduction='none')).sum()
-        dw, dlam = self.trainer.look_ahead(inner, [w.requires_grad_(), lam.requires_grad_()], probe, lr=fixed_rate(self.trainer.opt, self.options.meta_lr), known_features=known).grads
+        phi, lr = [w.requires_grad_(), lam.requires_grad_()], fixed_rate(self.trainer.opt, self.options.meta_lr)
+        dw, dlam = self.trainer.look_ahead(inner, phi, probe, lr=lr, known_features=known_features).grads
         return weigh(-dw), (dlam < 0).to(dlam)
 
-    def mixed(self, batch:Batch, g:Tensor, probe:Batch):
+    def mixed(self, batch:Batch, g:Tensor, probe:Batch)->Tensor: # scalar
         "Loss of probe samples and of both views, all mixed with all"
-        t, n = self.trainer, len(g)
-        random = torch_stream(t.config.seed, f'ieg {t.steps}')
+        n, random = len(g), torch_stream(self.trainer.config.seed, f'ieg {self.trainer.steps}')
         drawn = shard(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
-        groups = [(all_gather(probe.x)[drawn], all_gather(probe.targets(g.shape[1]).to(g))[drawn]), (batch.x, g), (batch.second_view, g)]
-        x, target = (torch.cat(t) for t in zip(*mixup(groups, random)))
-        logits = torch.cat([logit_norm(chunk) for chunk in t.net(x).split(n)])
+        clean = all_gather(probe.x)[drawn], all_gather(probe.targets(g.shape[1]).to(g))[drawn]
+        groups = mixup([clean, (batch.x, g), (batch.second_view, g)], random)
+        x, target = (torch.cat(parts) for parts in zip(*groups))
+        logits = torch.cat([logit_norm(part) for part in self.trainer.net(x).split(n)])
         loss = F.cross_entropy(logits, target, reduction='none')
         return batch.mean(loss[:n]) + self.options.ce_factor*batch.mean(loss[n:])/2

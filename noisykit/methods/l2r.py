@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..errors import check_name
-from ..train.metagrad import check_scale, is_warm, weigh
 from ..processes import world
-from ..train.method import Method, Step, method
+from ..train.metagrad import check_scale, is_warm, weigh
+from ..train.method import Method, Step, method, option
 
 # %% ../../nbs/methods/l2r.ipynb #method-l2r
 @method('l2r')
@@ -23,18 +22,22 @@ class L2R(Method):
     needs_probe = looks_ahead = True
     @dataclass
     class Options:
-        weighting:str = 'clamp' # 'clamp' (the paper), 'sigmoid' (the ISIC2019 study) or 'shift' (FSR, for long tails)
+        weighting:str = option('clamp', choices=('clamp', 'sigmoid', 'shift')) # the paper, ISIC2019 study, FSR
         scale:float|str = 1. # sigmoid: factor above 0 on the gradient, or 'std'
-        reduction:str = 'global' # over all processes, or 'local': each process by itself (the ISIC2019 study)
-        def __post_init__(self):
-            check_name('weighting', self.weighting, ('clamp', 'sigmoid', 'shift'))
-            check_name('reduction', self.reduction, ('global', 'local'))
-            check_scale(self.scale)
+        reduction:str = option('global', choices=('global', 'local')) # local: each process by itself (ISIC2019 study)
+        def __post_init__(self): check_scale(self.scale)
 
     def step(self, batch):
-        o, local = self.options, self.options.reduction == 'local'
-        n = len(batch.x)*world() if local else batch.size # of a process by itself, or of all of them
-        if not is_warm(self.trainer.opt): w = torch.full((len(batch.x),), 1/n, device=batch.x.device)
-        else: w = weigh(self.trainer.usefulness(batch, batch.y, o.reduction), o.weighting, o.scale, o.reduction)/(world() if local else 1)
+        # a process by itself counts as all of them: the gradients of all are averaged
+        size = len(batch.x)*world() if self.options.reduction == 'local' else batch.size
+        weights = self.weights(batch, size)
         logits = self.trainer.net(batch.x)
-        return Step((w*F.cross_entropy(logits, batch.y, reduction='none')).sum(), logits, weights=w*n)
+        loss = (weights*F.cross_entropy(logits, batch.y, reduction='none')).sum()
+        return Step(loss, logits, weights=weights*size)
+
+    def weights(self, batch, size:int)->torch.Tensor: # samples of all processes -> [B], sum 1 over all of them
+        "What each sample would do for the probe"
+        if not is_warm(self.trainer.opt): return torch.full((len(batch.x),), 1/size, device=batch.x.device)
+        o = self.options
+        weights = weigh(self.trainer.usefulness(batch, batch.y, o.reduction), o.weighting, o.scale, o.reduction)
+        return weights/(world() if o.reduction == 'local' else 1)

@@ -8,21 +8,22 @@ __all__ = ['correct', 'LC']
 # %% ../../nbs/methods/lc.ipynb #from-dataclasses-import-data
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from ..train.method import AddOn, addon
+from ..train.method import AddOn, addon, option
 
 # %% ../../nbs/methods/lc.ipynb #def-correct-logits-torch-ten
-def correct(logits:torch.Tensor, # [N, C] what the network says
-            given:torch.Tensor, # [N] labels
-            loss:torch.Tensor, # [N]
+def correct(logits:Tensor, # [N, C] what the network says
+            given:Tensor, # [N] labels
+            loss:Tensor, # [N]
             soft:bool=False # mix with probabilities instead of the arg-max
-           )->torch.Tensor: # [N, C], rows sum to 1
+           )->Tensor: # [N, C], rows sum to 1
     "Targets between given labels (the largest loss) and predictions (the smallest)"
     w = ((loss - loss.min())/(loss.max() - loss.min()).clamp(min=1e-12))[:, None]
     C = logits.shape[1]
-    return w*F.one_hot(given, C) + (1 - w)*(logits.softmax(1) if soft else F.one_hot(logits.argmax(1), C))
+    prediction = logits.softmax(1) if soft else F.one_hot(logits.argmax(1), C)
+    return w*F.one_hot(given, C) + (1 - w)*prediction
 
 # %% ../../nbs/methods/lc.ipynb #addon-lc-class-lc-addon-targ
 @addon('lc')
@@ -31,12 +32,15 @@ class LC(AddOn):
     changes_labels = True
     @dataclass
     class Options:
-        lc_after:int|None = None # epochs before the first corrected one; None: five sixths of all, the paper's 250 of 300
+        lc_after:int|None = option(None, at_least=0) # epochs before the first corrected one; None: five sixths of all
         lc_soft:bool = False # mix with the predicted probabilities instead of their arg-max
         lc_augment:bool = False # predict on augmented images
         lc_chain:bool = False # take the loss against the last target instead of the given label
-        def __post_init__(self):
-            if self.lc_after is not None and self.lc_after < 0: raise ValueError(f"lc option lc_after is {self.lc_after}; a number of epochs, 0 or more")
+
+    @staticmethod
+    def after(options:'LC.Options', epochs:int)->int:
+        "How many epochs come before the first corrected one"
+        return max(1, 5*epochs//6) if options.lc_after is None else options.lc_after
 
     @classmethod
     def check_options(cls, options, config):
@@ -45,20 +49,24 @@ class LC(AddOn):
             raise ValueError(f"lc option lc_after is {options.lc_after}, but the run has {epochs} "
                              f"epoch{'s'*(epochs > 1)}: nothing would be corrected")
 
-    @staticmethod
-    def after(options:'LC.Options', epochs:int)->int: return max(1, 5*epochs//6) if options.lc_after is None else options.lc_after
-
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         self.targets = None # [N, C] once they are corrected
 
     def begin_epoch(self, epoch):
-        if epoch <= self.after(self.options, self.trainer.config.epochs): return
-        t, o = self.trainer, self.options
-        logits = t.predict((t.config.seed, f'lc {epoch}') if o.lc_augment else None)
-        y = self.targets if o.lc_chain and self.targets is not None else t.given
-        self.targets = correct(logits, t.given, F.cross_entropy(logits, y, reduction='none'), o.lc_soft)
+        trainer, options = self.trainer, self.options
+        if epoch <= self.after(options, trainer.config.epochs): return
+        logits = trainer.predict((trainer.config.seed, f'lc {epoch}') if options.lc_augment else None)
+        chained = options.lc_chain and self.targets is not None
+        loss = F.cross_entropy(logits, self.targets if chained else trainer.given, reduction='none')
+        self.targets = correct(logits, trainer.given, loss, options.lc_soft)
 
-    def change(self, batch): return batch if self.targets is None else replace(batch, y=self.targets[batch.rows], corrected=True)
+    def change(self, batch):
+        if self.targets is None: return batch
+        return replace(batch, y=self.targets[batch.rows], corrected=True)
+
     def state_dict(self): return dict(targets=self.targets)
-    def load_state_dict(self, state): self.targets = state['targets'] if state['targets'] is None else state['targets'].to(self.trainer.device)
+
+    def load_state_dict(self, state):
+        self.targets = state['targets']
+        if self.targets is not None: self.targets = self.targets.to(self.trainer.device)

@@ -6,15 +6,15 @@
 __all__ = ['SLN']
 
 # %% ../../nbs/methods/sln.ipynb #import-math-from-dataclasses
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..data.images import torch_stream
 from ..processes import shard
-from ..train.method import Method, Step, method
+from ..train.method import Batch, Method, Step, method, option
 
 # %% ../../nbs/methods/sln.ipynb #method-sln-class-sln-method
 @method('sln')
@@ -22,16 +22,16 @@ class SLN(Method):
     "Cross entropy against labels with fresh Gaussian noise in each step (Chen et al., ICLR 2021)"
     @dataclass
     class Options:
-        sigma:float = .5 # standard deviation of the noise on each entry of the one-hot label
-        def __post_init__(self):
-            if not 0 <= self.sigma < math.inf: raise ValueError(f"sln option sigma is {self.sigma!r}; a number of at least 0")
+        sigma:float = option(.5, at_least=0) # standard deviation of the noise on each entry of the one-hot label
 
     def step(self, batch):
         logits = self.trainer.net(batch.x)
-        return Step(batch.mean(F.cross_entropy(logits, self.noisy(batch, logits.shape[1]), reduction='none')), logits)
+        loss = F.cross_entropy(logits, self.noisy(batch, logits.shape[1]), reduction='none')
+        return Step(batch.mean(loss), logits)
 
-    def noisy(self, batch, C)->torch.Tensor: # [B, C]
+    def noisy(self, batch:Batch, C:int)->Tensor: # [B, C], of C classes
         "Targets for the loss, noise included"
         if batch.corrected: return batch.y
-        z = torch.randn(batch.size, C, generator=torch_stream(self.trainer.config.seed, f'sln {self.trainer.steps}'))
-        return batch.targets(C) + self.options.sigma*shard(z).to(batch.y.device)
+        random = torch_stream(self.trainer.config.seed, f'sln {self.trainer.steps}')
+        z = shard(torch.randn(batch.size, C, generator=random))
+        return batch.targets(C) + self.options.sigma*z.to(batch.y.device)

@@ -9,35 +9,15 @@ import numpy as np
 import pytest
 
 import helpers
+from cases import CASES, COMBINED, EPOCHS, METHODS, method_of, settings
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped, launch
 from noisykit.record import NETWORK_FIELDS, Run
 from noisykit.run import run_method
-from noisykit.train.method import ADDONS, COMPOSED, expanded, known_methods
+from noisykit.train.method import ADDONS, expanded, known_methods
 from noisykit.train.trainer import Trainer
 from shared import arrays, assert_same_run, checkpoint, distances, once, one_thread, told_to_stop, unequal
-
-EPOCHS = 3   # the last one shows whether the rate's schedule went on
-# 160 samples in 6 steps an epoch; parts of a batch or of the probe that two processes share differ in size
-USUAL = dict(dataset="digits", data_options=dict(train_size=201, test_size=100), noise="symmetric", noise_rate=.4,
-             model="cnn", epochs=EPOCHS, batch_size=31, lr=.05, schedule="cosine", precision="float64",
-             batch_norm="synced", device="cpu")
-PROBE = 41
-
-def method_of(name): return known_methods()[expanded(name)[0]]
-
-def settings(name, level=None):
-    "A small run, by what the method's class says it needs"
-    cls = method_of(name)
-    level = dict(meta_level=level) if level else {}
-    return USUAL | dict(method=name, probe_size=PROBE if cls.needs_probe else 0) | level
-
-METHODS = sorted(known_methods())
-LOOK_AHEAD = [name for name in METHODS if method_of(name).looks_ahead]
-COMBINED = [*sorted(COMPOSED), *(f"ce+{addon}" for addon in sorted(ADDONS)), "sln+mo+lc"]
-CASES = {name: settings(name, "all" if name in LOOK_AHEAD else None) for name in [*METHODS, *COMBINED]}
-CASES |= {f"{name}, last layer": settings(name, "last") for name in LOOK_AHEAD}
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -73,7 +53,7 @@ def test_it_trains_and_fills_the_record(case, whole):
             values = run.samples(name, epoch)
             assert values.shape == (samples,) and np.isfinite(values).all(), (name, epoch)
     own = set(run.fields()) - NETWORK_FIELDS
-    columns = {"lr", "objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    columns = {"objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
     assert columns | {f"{name}_{group}" for name in own for group in ("clean", "flipped")} <= set(metrics)
     assert np.isfinite(metrics.iloc[-1].to_numpy(float)).all()
     if "weight" in own: assert run.samples("weight").mean() == pytest.approx(1, abs=.05)
