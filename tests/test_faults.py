@@ -32,6 +32,8 @@ def one_thread():
 
 def here(folder, **kw): return run_method(run_dir=str(folder), quiet=True, **TINY | CUT | kw)
 
+def shorten(path, share=.6): path.write_bytes(path.read_bytes()[:int(path.stat().st_size*share)])
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     torch.set_num_threads(1)
