@@ -2,10 +2,12 @@
 import os, signal
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from conftest import SMALL, tree
+from noisykit.data.source import load_dataset
 from noisykit.methods.label_mixing import MixupHard, mix
 from noisykit.processes import Stopped
 from noisykit.record import Run
@@ -113,6 +115,12 @@ def test_bad_clean_networks(tmp_path):
     with pytest.raises(Refused, match="checkpoint.pt"): train(tmp_path/"run", method="upper_bound", options=dict(pseudo_run=str(other.folder)))
     foreign = dict(noise="openset", noise_options=dict(dataset="mnist5k"))
     with pytest.raises(Refused, match="name a run for method 'upper_bound'"): train(tmp_path/"run", method="upper_bound", **foreign)
+    with pytest.raises(Refused, match="threshold gives samples a class"): train(tmp_path/"run", method="upper_bound", threshold=1)
+    labels = load_dataset("digits").labels
+    table = pd.DataFrame(dict(index=range(len(labels)), label_noisy=labels, removed=np.arange(len(labels)) < 5))
+    table.to_csv(tmp_path/"some.csv", index=False)
+    with pytest.raises(Refused, match="some.csv removes samples"):
+        train(tmp_path/"run", method="upper_bound", noise=None, noise_rate=None, noise_file=str(tmp_path/"some.csv"))
     assert not (tmp_path/"run").exists()
 
 def test_another_optimizer_and_another_folder_have_clean_networks_of_their_own(tmp_path):
