@@ -38,7 +38,8 @@ def run_for_noise(config:Config
     if law is None or not law.clean_run or 'run' in options: return {}
     study = law.clean_run.get('study')
     published = study is not None and config.dataset in known_studies()[study]
-    network = dict(study=study if published else None, model=None if published else config.model)
+    model = law.clean_run.get('model', None if published else config.model)
+    network = dict(study=study if published else None, model=model)
     data_options = {name: value for name, value in (config.data_options or {}).items() if name != 'test_size'}
     ours = dict(dataset=config.dataset, data_options=data_options or None, seed=config.seed, precision=config.precision)
     order = dict.fromkeys(('method', 'study', 'model')) # first, as in names of folders that are there
