@@ -92,6 +92,8 @@ def read_yaml(path:Path)->dict:
         content = yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as e:
         raise ValueError(f"line {e.problem_mark.line + 1} is no yaml: {e.problem}") from None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as e: # control characters, a list as a key, bytes
+        raise ValueError(f"it is no yaml ({' '.join(str(e).split())[:100]})") from None
     if not isinstance(content, dict): raise ValueError("it holds no settings")
     return content
 
@@ -108,7 +110,7 @@ def check_numbers(name:str, value): # anything that YAML reads
         raise ValueError(f"{name} {value} is text to yaml; write {whole}{point or '.0'}e{sign or '+'}{power}")
 
 # %% ../nbs/run/study.ipynb #check-value-code
-NOT_FOR_STUDIES = ('study', 'method', 'dataset', 'run_dir', 'resume')
+NOT_FOR_STUDIES = ('study', 'method', 'dataset', 'run_dir', 'resume', 'noise_file', 'probe_file', 'scores_file')
 
 def check_value(setting:str, value): # anything that YAML reads
     "ValueError unless a study may give this value to this setting"
@@ -208,6 +210,9 @@ def read_block(block, # as yaml has it
     check_type('a block', block, dict)
     check_type("'source', which says where the numbers come from,", block.get('source'), str)
     check_type("'for'", block.get('for', {}), dict)
+    for key, value in block.items():
+        check_type('the name of a setting', key, str)
+        if key in JOINED: check_type(f"'{key}'", value, dict)
     match = {name: as_list(value) for name, value in block.get('for', {}).items()}
     values = {None: {}} # data set -> settings
     for key, value in apart({k: v for k, v in block.items() if k not in ('for', 'source')}).items():
@@ -247,6 +252,7 @@ def _study(name, content):
     datasets = content.get('datasets')
     check_type('datasets', datasets, list)
     for dataset in datasets: check_name('dataset', dataset, known_datasets())
+    for key in ('default_of', 'needs'): check_type(f"'{key}'", content.get(key, {}), dict)
     default_of = {k: as_list(v) for k, v in content.get('default_of', {}).items()}
     for key in default_of: check_name('key of default_of:', key, ['method', 'dataset'])
     check_match(default_of, datasets)
@@ -258,6 +264,7 @@ def _check_needs(needs):
     if not needs: return
     for key in ('one_of', 'otherwise'):
         if key not in needs: raise ValueError(f"'needs' has no {key!r}")
+    check_type("'one_of'", needs['one_of'], list)
     for setting in needs['one_of']: check_name('setting', setting.partition('.')[0], SETTINGS)
 
 # %% ../nbs/run/study.ipynb #read-all

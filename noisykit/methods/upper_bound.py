@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import Config, place_settings
+from ..data.noise import load_noise
 from ..data.split import Data
 from ..record import Run, finished_run
 from ..train.checkpoint import saved_network
@@ -42,9 +43,14 @@ def check_can_train_clean(config:Config, data:Data):
     if (data.noise.true < 0).any():
         raise ValueError("the noise has put foreign pictures among the training samples, so no network can be trained "
                          f"on their true labels: name a run for method {config.method!r} in option pseudo_run")
-    if config.noise_file and len(data.removed.index) and not config.scores_file:
+    if config.noise_file and _removes(config, data):
         raise ValueError(f"noise file {config.noise_file} removes samples, and a clean network would be trained with "
                          f"them: name a run for method {config.method!r} in option pseudo_run")
+
+def _removes(config, data):
+    column = (config.noise_options or {}).get('column')
+    noise = load_noise(config.noise_file, data.source.labels, len(data.source.classes), column)
+    return noise.removed is not None and noise.removed.any()
 
 # %% ../../nbs/methods/upper_bound.ipynb #addon-pseudo-class-pseudo-ad
 @addon('pseudo')
