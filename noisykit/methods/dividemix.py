@@ -111,7 +111,8 @@ class Ensemble(nn.Module):
     @property
     def fc(self)->nn.Module: return self.nets[0].fc
 
-def create_second(trainer)->nn.Module:
+def create_second(trainer # the `Trainer` of the first network
+                 )->nn.Module:
     "Another network like the trainer's, from its own random numbers"
     config = trainer.config
     weights = None if config.weights == 'random' else config.weights

@@ -75,7 +75,8 @@ class FSRSettings(Method):
         meta_lr:float|None = option(None, above=0) # of the look-ahead; None: 0.1 with SGD, with Adam its present rate
 
     @staticmethod
-    def equal_epochs(options, epochs:int)->int:
+    def equal_epochs(options, # an `Options`
+                     epochs:int)->int:
         "How many of the epochs have equal weights"
         return epochs//6 if options.after is None else options.after
 

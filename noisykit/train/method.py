@@ -82,13 +82,15 @@ class Requirements:
         return {'a probe batch': probe} if cls.needs_probe else {}
 
 # %% ../../nbs/train/method.ipynb #def-option
-def option(default, at_least:float|None=None, above:float|None=None, below:float|None=None,
+def option(default, # the value that a run has unless it says another one
+           at_least:float|None=None, above:float|None=None, below:float|None=None,
            choices:tuple|None=None # all values, where they are few
           ):
     "A field of a method's `Options` and the numbers or names that it takes; None, where it is the default, is one more"
     return field(default=default, metadata=dict(at_least=at_least, above=above, below=below, choices=choices))
 
-def check_option(cls:type, name:str, value):
+def check_option(cls:type, name:str, value # of any type
+                ):
     "ValueError in one sentence unless option `name` of the method `cls` takes `value`"
     f = cls.Options.__dataclass_fields__[name]
     if value is None or not f.metadata: return
@@ -216,7 +218,8 @@ class Composition:
         "The batches beside the training batch that a step shares out over processes"
         return self.method.shared_batches(self.parts[0][1], probe)
 
-    def create(self, trainer)->list:
+    def create(self, trainer # the `Trainer` that calls them
+              )->list:
         "The method for `trainer`, then its add-ons"
         return [cls(trainer, options) for cls, options in self.parts]
 

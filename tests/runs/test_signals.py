@@ -120,7 +120,7 @@ def test_an_exception_that_comes_again(tmp_path):
     process = start(kw, Place(str(folder), "step 25", do="raise", rank=1))
     out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0 and "restart 1 of 1" in out
-    assert said.strip().splitlines()[-1] == "RuntimeError: a bit flipped" and "in process 1:" in said
+    assert "RuntimeError: a bit flipped" in said.splitlines() and "in process 1:" in said, said[-2000:]
     assert Run(folder).metrics.epoch.tolist() == [1, 2]
 
 @pytest.mark.parametrize("restarts", [0, 2])
