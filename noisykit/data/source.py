@@ -11,9 +11,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from .images import TensorImages, unreadable
 from .noise import check_labels, stream
 from ..errors import check_name, check_type
 from ..processes import from_first
+from ..project import import_modules
 
 # %% ../../nbs/data/source.ipynb #dataclass
 @dataclass
@@ -77,8 +76,7 @@ def dataset(load=None, *,
 
 def known_datasets()->dict: # name -> function
     "All data sets: each module in noisykit/datasets registers its own"
-    package = import_module('noisykit.datasets')
-    for module in iter_modules(package.__path__): import_module(f'noisykit.datasets.{module.name}')
+    import_modules('noisykit.datasets')
     return DATASETS
 
 # %% ../../nbs/data/source.ipynb #check-data-options

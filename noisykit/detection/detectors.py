@@ -9,15 +9,14 @@ __all__ = ['DETECTORS', 'detector', 'known_detectors', 'check_detector', 'open_r
            'below_threshold', 'aum', 'mean_weight', 'self_confidence', 'pruned_by_confidence', 'normalised_margin']
 
 # %% ../../nbs/detection/detectors.ipynb #imports
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from pkgutil import iter_modules
 
 import numpy as np
 import pandas as pd
 
 from ..errors import check_name, check_type
+from ..project import import_modules
 from ..data.noise import stream
 from ..record import Run, write_atomically
 
@@ -35,8 +34,7 @@ def detector(name:str,
 
 def known_detectors()->dict: # name -> function
     "All detectors: each module in noisykit/detection registers its own"
-    package = import_module('noisykit.detection')
-    for module in iter_modules(package.__path__): import_module(f'noisykit.detection.{module.name}')
+    import_modules('noisykit.detection')
     return DETECTORS
 
 def check_detector(name:str, options:dict):

@@ -9,8 +9,6 @@ __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'Batch', 'Step', 'Requirements', 'op
 # %% ../../nbs/train/method.ipynb #imports
 import math
 from dataclasses import asdict, dataclass, field, fields
-from importlib import import_module
-from pkgutil import iter_modules
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +18,7 @@ from ..config import Config
 from ..data.images import torch_stream
 from ..data.split import Data
 from ..errors import check_name, check_type
+from ..project import import_modules
 
 # %% ../../nbs/train/method.ipynb #dataclass
 @dataclass
@@ -176,8 +175,7 @@ def compose(name:str, composition:str): # method+addon
 
 def known_methods()->dict: # name -> class
     "All methods, add-ons and compositions: each module in noisykit/methods registers its own"
-    package = import_module('noisykit.methods')
-    for module in iter_modules(package.__path__): import_module(f'noisykit.methods.{module.name}')
+    import_modules('noisykit.methods')
     return METHODS
 
 # %% ../../nbs/train/method.ipynb #def-expanded
