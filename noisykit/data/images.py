@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 
 from ..errors import check_name
 from ..processes import CLOCK, world
-from ..streams import stream
+from ..streams import stream, torch_stream
 
 # %% ../../nbs/data/images.ipynb #def-torch-stream-seed-int-pu
 @dataclass
