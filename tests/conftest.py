@@ -38,14 +38,14 @@ SMALL = dict(dataset="digits", noise="symmetric", noise_rate=0.6, probe_size=50,
 
 @pytest.fixture(scope="session")
 def l2r_run(tmp_path_factory):
-    "One finished papermill run that several tests read and leave as it is: (run folder, executed notebook)"
+    "One finished papermill run that several tests read and leave as it is: (executed notebook, run folder)"
     def make(folder):
         done = papermill("run_method", folder/"out.ipynb", cold=True, method="l2r", run_dir=folder/"run", **SMALL)
         assert done.returncode == 0, done.stderr[-3000:]
     folder = once(tmp_path_factory, "l2r", make)
-    return folder/"run", folder/"out.ipynb"
+    return folder/"out.ipynb", folder/"run"
 
 @pytest.fixture
 def copy_of_l2r(l2r_run, tmp_path):
     "The same run in a folder that a test may change"
-    return Path(shutil.copytree(l2r_run[0], tmp_path/"copy"))
+    return Path(shutil.copytree(l2r_run[1], tmp_path/"copy"))

@@ -162,7 +162,7 @@ def lab(tmp_path_factory):
 def test_one_run(l2r_run, tmp_path):
     "As after `make run`: there is nothing to compare with yet, and all cells run"
     out = tmp_path/"out.ipynb"
-    done = papermill("explore", out, f"{{runs: ['{l2r_run[0]}']}}", cold=True, dataset="digits")
+    done = papermill("explore", out, f"{{runs: ['{l2r_run[1]}']}}", cold=True, dataset="digits")
     assert done.returncode == 0, done.stderr
     assert out.read_text().count('"image/png"') == 5
     done = papermill("explore", tmp_path/"none.ipynb", "{runs: [nowhere]}")

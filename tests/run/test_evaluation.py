@@ -34,7 +34,7 @@ def recorded(run, end=""):
 # ---- the record's numbers
 
 def test_papermill(l2r_run, tmp_path):
-    folder, _ = l2r_run
+    _, folder = l2r_run
     before, file = tree(folder), tmp_path/"new/table.csv"
     done = papermill("evaluate_run", tmp_path/"out.ipynb", f"out: {file}", run_dir=folder, device="cpu")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -66,9 +66,9 @@ def test_further_test_sets(l2r_run, monkeypatch):
         source.tests = dict(half=(source.test.take(np.arange(180)), source.test_labels[:180]))
         return source
     monkeypatch.setattr("noisykit.evaluation.load_dataset", with_more)
-    table = evaluate_run(l2r_run[0], device="cpu").set_index("test")
+    table = evaluate_run(l2r_run[1], device="cpu").set_index("test")
     assert table.samples.to_dict() == dict(test=360, half=180) and table.loss["half"] != table.loss["test"]
-    assert table.loc["test", SCORES].tolist() == recorded(Run(l2r_run[0]))
+    assert table.loc["test", SCORES].tolist() == recorded(Run(l2r_run[1]))
 
 def test_a_run_of_an_older_version(copy_of_l2r):
     "Settings that came later are not in its configuration"
@@ -143,7 +143,7 @@ BAD_PARAMETERS = [({}, "ValueError: run_dir must be text; got None"),
 
 @pytest.mark.parametrize("kw, said", BAD_PARAMETERS)
 def test_papermill_refuses(l2r_run, tmp_path, kw, said):
-    folder, _ = l2r_run
+    _, folder = l2r_run
     before = tree(folder)
     done = papermill("evaluate_run", tmp_path/"out.ipynb", **{k: v.format(run=folder) for k, v in kw.items()})
     assert done.returncode and said in done.stderr.strip().splitlines()[-1] and tree(folder) == before

@@ -114,7 +114,7 @@ def test_in_one_sentence(files, tmp_path, name):
     assert tree(files) == before and not (tmp_path/"run").exists()
 
 def test_a_folder_with_another_configuration(l2r_run):
-    folder, _ = l2r_run
+    _, folder = l2r_run
     before, kw = tree(folder), SMALL | dict(method="l2r", run_dir=str(folder))
     with pytest.raises(Refused, match="holds another configuration: noise_rate is 0.6 there and 0.5 here"):
         run_method(**kw | dict(noise_rate=0.5))

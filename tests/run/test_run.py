@@ -30,7 +30,7 @@ FIGURES = {"learning_curves", "weights", "pred_probs", "sample_dissect", "transi
            "worst_fits"}
 
 def test_papermill_trains_what_was_asked_for(l2r_run):
-    run = Run(l2r_run[0])
+    run = Run(l2r_run[1])
     config, metrics = run.config, run.metrics
     assert (config["method"], config["noise_rate"], config["epochs"]) == ("l2r", 0.6, 2)   # not the notebook's defaults
     assert run.presets["lr"] == "default" and "method" not in run.presets
@@ -43,13 +43,13 @@ def test_papermill_trains_what_was_asked_for(l2r_run):
     assert list((run.folder/"tensorboard").glob("events*")) and run.env["torch"] == torch.__version__
 
 def test_the_notebook_shows_its_pictures_and_no_warning(l2r_run):
-    outputs = [o for c in json.loads(l2r_run[1].read_text())["cells"] for o in c.get("outputs", [])]
+    outputs = [o for c in json.loads(l2r_run[0].read_text())["cells"] for o in c.get("outputs", [])]
     assert not [o for o in outputs if o["output_type"] == "error"]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 6
     assert not [o for o in outputs if "Warning" in "".join(o.get("text", ""))]
 
 def test_the_record_is_plain_files(l2r_run):
-    folder, _ = l2r_run
+    _, folder = l2r_run
     labels, metrics = pd.read_csv(folder/"labels.csv"), pd.read_csv(folder/"metrics.csv")
     with np.load(folder/"samples/0002.npz") as arrays: values = dict(arrays)
     train = labels[labels.split == "train"]
