@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from .config import Config
-from .data.images import torch_stream
 from .data.noise import LAWS, NoisyLabels, law_arguments, load_noise, make_noise
 from .data.openset import read_training_images, replace_images
 from .data.source import Source, load_dataset
@@ -25,6 +24,7 @@ from .data.split import Data, read_probe, read_scores, split, with_threshold, wi
 from .networks import create_network
 from .numerics import numerics
 from .record import Run, finished_run
+from .streams import torch_stream
 from .study import known_studies
 from .train.batchnorm import train_mode
 from .train.metagrad import net_at

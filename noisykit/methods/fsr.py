@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.images import torch_stream
 from .semi import check_pictures, logit_norm, mixup
 from ..networks import features
 from ..processes import shard
 from ..record import Memory
+from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from ..train.method import Batch, Method, Step, method, option
 

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import Config
-from ..data.images import torch_stream
 from ..data.split import Data
 from ..errors import check_name, check_type
 from ..project import import_modules
+from ..streams import torch_stream
 
 # %% ../../nbs/train/method.ipynb #dataclass
 @dataclass

@@ -22,11 +22,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ..config import Config
-from ..data.images import torch_stream
 from ..data.split import Data
 from ..numerics import autocast
 from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, from_first, rank, shard, world
 from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples
+from ..streams import torch_stream
 from .batchnorm import average_statistics, set_batch_norm, train_mode
 from .checkpoint import newest_checkpoint, save_checkpoint
 from .evaluate import evaluate, predict, test_sets
