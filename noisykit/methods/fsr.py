@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from ..data.images import torch_stream
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup
 from ..networks import features
 from ..processes import shard
 from ..record import Memory
+from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from ..train.method import Batch, Method, Step, method, option
 
@@ -170,7 +170,7 @@ class FSR(FSRMemory):
         clean = self.queue.draw(options.queue_batch, options.smoothing)
         meta = self.trainer.look_ahead(inner, [eps], clean, lr=fixed_rate(self.trainer.opt, options.meta_lr),
                                        known_features={x: hidden})
-        with torch.no_grad(): after = F.cross_entropy(meta.f(batch.x), batch.y, reduction='none')
+        with torch.no_grad(): after = F.cross_entropy(meta.ahead(batch.x), batch.y, reduction='none')
         return weigh(-meta.grads[0], options.weighting), before - after
 
     def keep_score(self, rows:Tensor, margin:Tensor)->Tensor: # positions [B], [B] -> [B]
