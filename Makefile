@@ -45,10 +45,10 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@echo "== 1/5 notebooks, exported modules, floors of the house"
-	@'$(BIN)/python' tests/check_tree.py export notebooks house paths
+	@'$(BIN)/python' tests/tools/check_tree.py export notebooks house paths
 	@echo "== 2/5 site and README"
-	@'$(BIN)/python' tests/check_tree.py readme
-	@'$(BIN)/python' tests/check_docs.py
+	@'$(BIN)/python' tests/tools/check_tree.py readme
+	@'$(BIN)/python' tests/tools/check_docs.py
 	@echo "== 3/5 ruff"
 	@'$(BIN)/ruff' check -q . && echo "ok   ruff"
 	@echo "== 4/5 notebooks as tests"
@@ -62,18 +62,18 @@ test-long: $(STAMP)
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'
 	'$(BIN)/nbdev_clean'
-	'$(BIN)/python' tests/stills.py
-	'$(BIN)/python' tests/readme.py
+	'$(BIN)/python' tests/tools/stills.py
+	'$(BIN)/python' tests/tools/readme.py
 
 readme: $(STAMP)
-	'$(BIN)/python' tests/readme.py
+	'$(BIN)/python' tests/tools/readme.py
 
 # README.md comes first: nbdev would make another one where it is older than index.ipynb
 docs: $(STAMP)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org) on the PATH; everything else does without." >&2; exit 1; }
-	'$(BIN)/python' tests/readme.py
+	'$(BIN)/python' tests/tools/readme.py
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_proc_nbs --n_workers 2 </dev/null
-	'$(BIN)/python' tests/pages.py
+	'$(BIN)/python' tests/tools/pages.py
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
 lab: $(STAMP)

@@ -15,13 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..data.noise import stream
 from ..errors import check_name
 from ..pictures import run_pictures
 from .draw import COLORS, axes_row, bin_numbers, canvas, draw_band, draw_curves, draw_histogram
 from .draw import group_masks, place_axes, shorten, show_epochs
 from .labels import plot_samples
 from ..record import Run
+from ..streams import stream
 
 # %% ../../nbs/plots/epochs.ipynb #groups
 def groups(run:Run)->dict: # name -> bool [N]

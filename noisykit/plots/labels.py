@@ -9,10 +9,11 @@ __all__ = ['plot_classes', 'plot_matrices', 'plot_transitions', 'label_text', 'p
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ..data.noise import stream, transitions
+from ..data.noise import transitions
 from .draw import COLORS, axes_row, draw_matrix, draw_share_bar, draw_texts, draw_tiles
 from .draw import shorten, tick_labels
 from ..record import Run
+from ..streams import stream
 
 # %% ../../nbs/plots/labels.ipynb #classes
 def plot_classes(given:np.ndarray, flipped:np.ndarray, # [N] labels, bool

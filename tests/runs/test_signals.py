@@ -23,7 +23,7 @@ def kernels(tmp_path):
     "Environment in which papermill's kernels look for HELD"
     startup = tmp_path/"ipython/profile_default/startup"
     startup.mkdir(parents=True)
-    here = str(ROOT/"tests")
+    here = str(ROOT/"tests/support")
     (startup/"held.py").write_text(f"import sys\nsys.path.insert(0, {here!r})\nimport held\nheld.install()\n")
     return ENV | dict(IPYTHONDIR=str(tmp_path/"ipython"))
 
@@ -44,7 +44,7 @@ def start(kw, place, **how):
     "`python -m noisykit` on these settings, up to a place"
     file = place.signs/"settings.yaml"
     file.write_text(yaml.safe_dump(kw))
-    words = [sys.executable, str(ROOT/"tests/held.py"), str(file)]
+    words = [sys.executable, str(ROOT/"tests/support/held.py"), str(file)]
     return subprocess.Popen(words, env=ENV | place.env, stdout=subprocess.PIPE, **QUIET | how)
 
 def family(process): return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]

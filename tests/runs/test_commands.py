@@ -1,4 +1,4 @@
-"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/commands.py` runs them all."""
+"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/tools/commands.py` runs them all."""
 import ast
 import json
 import shlex

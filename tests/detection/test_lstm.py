@@ -7,7 +7,7 @@ from conftest import papermill
 from noisykit.errors import sentence
 from noisykit.detection.detectors import detect
 from noisykit.detection.lstm import LSTM, SHIPPED, at_moments, known_curves, load_detector, train_detector
-from noisykit.data.images import torch_stream
+from noisykit.streams import torch_stream
 from noisykit.record import Run
 from noisykit.run import run_method
 from sklearn.metrics import roc_auc_score

@@ -1,9 +1,9 @@
-"Leave of each stored widget its picture, and of pictures what the eye needs: python tests/stills.py"
+"Leave of each stored widget its picture, and of pictures what the eye needs: python tests/tools/stills.py"
 import io, json
 from base64 import b64decode, b64encode
 from pathlib import Path
 
-ROOT, VIEW = Path(__file__).resolve().parents[1], "application/vnd.jupyter.widget-view+json"
+ROOT, VIEW = Path(__file__).resolve().parents[2], "application/vnd.jupyter.widget-view+json"
 
 def views(nb):
     "The stored outputs of a notebook that need a kernel to be seen"

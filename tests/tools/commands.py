@@ -1,6 +1,6 @@
 """The commands on the pages of the studies, nbs/studies/, on small real images laid out as the data sets are.
 
-    python tests/commands.py [word ...]    run the lines that contain every word (MLC, IEG, FSR, dynamics ...), one after the other, by papermill
+    python tests/tools/commands.py [word ...]    run the lines that contain every word (MLC, IEG, FSR, dynamics ...), one after the other, by papermill
 """
 import importlib.util, io, json, pickle, re, shlex, subprocess, sys, tempfile, time, zipfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1]/"support")]
 import layouts
 from conftest import ENV, ROOT
 

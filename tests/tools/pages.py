@@ -1,11 +1,11 @@
 """nbdev also puts links into the code of its descriptions, where they are shown as text.
 
-`python tests/pages.py`, between nbdev_proc_nbs and nbdev_docs, takes them out of _proc/
+`python tests/tools/pages.py`, between nbdev_proc_nbs and nbdev_docs, takes them out of _proc/
 """
 import json, re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 def unlinked(md):
     "Markdown without links in fenced code"

@@ -1,7 +1,7 @@
 """What `resolve` makes of 31,000 queries, in golden/resolve.jsonl.gz: guards presets, their sources, error sentences.
 
-    python tests/golden_resolve.py check [--sources-may-differ]    compare; exit 1 where something differs
-    python tests/golden_resolve.py write                           ask all again after a deliberate change, keep that
+    python tests/tools/golden_resolve.py check [--sources-may-differ]    compare; exit 1 where something differs
+    python tests/tools/golden_resolve.py write                           ask all again after a deliberate change, keep that
     zcat tests/golden/resolve.jsonl.gz                             what is kept
 
 The queries are every method and combination with add-ons x every noise law and a noise file x every data set, without
@@ -18,12 +18,12 @@ import copy, dataclasses, gzip, json, sys
 from itertools import product
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 # all that is taken from the package, here and nowhere else
 from noisykit import networks
 from noisykit.resolve import resolve
 
-FILE = Path(__file__).parent/"golden/resolve.jsonl.gz"
+FILE = Path(__file__).parents[1]/"golden/resolve.jsonl.gz"
 
 # the queries of `write`
 CIFARS = ["cifar10", "cifar100"]

@@ -1,7 +1,7 @@
 """Runs that are held, killed or broken at an exact place: no test hopes to meet a run in the middle of something.
 
 `HELD` in the environment names the place and what happens there (a `Place` as JSON); `install()` makes it so in this
-process and in those that it launches. `python tests/held.py run.yaml` is `python -m noisykit run.yaml` with that.
+process and in those that it launches. `python tests/support/held.py run.yaml` is `python -m noisykit run.yaml` with that.
 """
 import json, os, runpy, select, signal, sys, tempfile, time
 from dataclasses import asdict, dataclass

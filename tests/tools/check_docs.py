@@ -1,8 +1,8 @@
 """Is the site in order? Its settings and sidebar, links and references, the pages as nbdev hands them to Quarto, where
 results come from. Neither torch nor Quarto is needed, nothing is written here.
 
-    python tests/check_docs.py                 every check
-    python tests/check_docs.py links pages     these only
+    python tests/tools/check_docs.py                 every check
+    python tests/tools/check_docs.py links pages     these only
 """
 import ast, json, os, posixpath, re, shlex, shutil, subprocess, sys, tempfile
 from pathlib import Path, PurePosixPath

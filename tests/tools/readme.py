@@ -1,8 +1,8 @@
-"Write README.md from nbs/index.ipynb, without Quarto: python tests/readme.py"
+"Write README.md from nbs/index.ipynb, without Quarto: python tests/tools/readme.py"
 import posixpath, re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 def directives(source):
     "The nbdev and Quarto lines (`#| name: value`) of a code cell, as a dict"

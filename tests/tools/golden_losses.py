@@ -1,8 +1,8 @@
 """Ten steps of every method on a few digits, in float64, in one process: each step's loss, the network's parameters in
 the end, and the last row of metrics.csv, as they were when golden/losses.json was written. test_golden.py compares.
 
-    python tests/golden_losses.py check [name ...]    the same here, with how much is equal to the last bit
-    python tests/golden_losses.py write [name ...]    run all again, or these, after a deliberate change, and keep that
+    python tests/tools/golden_losses.py check [name ...]    the same here, with how much is equal to the last bit
+    python tests/tools/golden_losses.py write [name ...]    run all again, or these, after a deliberate change, and keep that
 
 Only this is taken for granted: `run_method` with its settings; `known_methods()` and ADDONS, registries by name; that a
 method's `step(batch)` returns something with a `loss`; that checkpoint.pt has the trained network's state under "net".
@@ -14,14 +14,14 @@ from pathlib import Path
 from unittest import mock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pandas as pd
 import torch
 # all that is taken from the package, here and nowhere else
 from noisykit.run import run_method
 from noisykit.train.method import ADDONS, known_methods
 
-FILE = Path(__file__).parent/"golden/losses.json"
+FILE = Path(__file__).parents[1]/"golden/losses.json"
 # 160 samples to train on, 40 in the probe: five steps an epoch
 USUAL = dict(dataset="digits", data_options=dict(train_size=200, test_size=100), noise="symmetric", noise_rate=.4,
              probe_size=40, model="cnn", epochs=2, batch_size=32, lr=.05, precision="float64", device="cpu", nproc=1,

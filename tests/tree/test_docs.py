@@ -24,10 +24,10 @@ def address(path, text):
     return (path.parent/re.search(r"output-file: (\S+?)\\n", text)[1]).as_posix()
 
 def test_every_page_documents_what_its_notebook_exports(tree):  # noqa: F811
-    "nbdev imports the modules and runs cells with imports: a minute; tests/check_docs.py has what is quick"
+    "nbdev imports the modules and runs cells with imports: a minute; tests/tools/check_docs.py has what is quick"
     pages = staged(tree, "-W", "always::UserWarning:nbdev")
     assert any(map(links_in_code, pages.values()))
-    assert subprocess.run([sys.executable, "tests/pages.py"], cwd=tree).returncode == 0
+    assert subprocess.run([sys.executable, "tests/tools/pages.py"], cwd=tree).returncode == 0
     after = {p: (tree/"_proc"/p).read_text() for p in pages}
     assert not any(map(links_in_code, after.values())) and any("`](http" in t for t in after.values())
     assert all(len(json.loads(pages[p])["cells"]) == len(json.loads(after[p])["cells"]) for p in pages)

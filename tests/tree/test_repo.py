@@ -1,11 +1,11 @@
-"The checks of tests/check_tree.py and tests/check_docs.py can fail: each is shown a copy of the tree with a fault."
+"The checks of tests/tools/check_tree.py and tests/tools/check_docs.py can fail: each is shown a copy of the tree with a fault."
 import hashlib, json, os, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
-from readme import readme  # pytest puts tests/ on the path
+from readme import readme
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE", "MFLAGS")) and k != "IN_TEST"}
 
 def sh(*args, cwd): return subprocess.run(args, cwd=cwd, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -29,7 +29,7 @@ def tree(pristine, tmp_path): return Path(shutil.copytree(pristine, tmp_path / "
 DOCS = ["site", "links", "commands", "results", "pages"]
 
 def check(tree, *names):
-    r = sh(sys.executable, f"tests/check_{'docs' if set(names) & set(DOCS) else 'tree'}.py", *names, cwd=tree)
+    r = sh(sys.executable, f"tests/tools/check_{'docs' if set(names) & set(DOCS) else 'tree'}.py", *names, cwd=tree)
     assert r.stderr == ""
     return r.returncode, r.stdout
 
@@ -64,7 +64,7 @@ def test_the_tree_passes_and_is_left_alone(tree):
     assert fingerprint(tree) == before
 
 @pytest.mark.parametrize("script", ["check_tree", "check_docs"])
-def test_unknown_check(tree, script): assert sh(sys.executable, f"tests/{script}.py", "exprot", cwd=tree).returncode == 1
+def test_unknown_check(tree, script): assert sh(sys.executable, f"tests/tools/{script}.py", "exprot", cwd=tree).returncode == 1
 
 def test_edited_module(tree):
     with open(tree / "noisykit/data/noise.py", "a") as f: f.write("x = 1\n")
@@ -229,7 +229,7 @@ def test_quarto_link_became_a_file(tree):
 def test_readme_edited(tree):
     with open(tree / "README.md", "a") as f: f.write("more\n")
     refused(tree, "readme", "README.md", "make readme")
-    assert sh(sys.executable, "tests/readme.py", cwd=tree).returncode == 0
+    assert sh(sys.executable, "tests/tools/readme.py", cwd=tree).returncode == 0
     assert check(tree, "readme")[0] == 0
 
 def test_readme_of_a_notebook(tree):

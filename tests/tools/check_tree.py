@@ -1,14 +1,14 @@
 """Is the tree in the state in which it may be committed? Torch is not imported, nothing is written here.
 
-    python tests/check_tree.py                 every check
-    python tests/check_tree.py export paths    these only
+    python tests/tools/check_tree.py                 every check
+    python tests/tools/check_tree.py export paths    these only
 """
 import ast, configparser, json, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path, PurePosixPath
 
 from stills import views
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS = {"nbs/run_method.ipynb": {"method", "run_dir"}} # what the Makefile passes with -p
 KB, INDEX_KB = 200, 300
 # The floors of the house, the lowest first: a folder of nbs/, or one notebook of it that stands on another floor than
@@ -25,7 +25,7 @@ FLOORS = [["ground"],
 # traces of somebody's machine: home and work folders, the packages of a virtual environment, a package index
 TRACES = re.compile(r"(?<![\w.:/~-])/(?:home|Users|root|work)/[.\w-]{2}|/tmp/w\b|\w/site-packages/"
                     r"|pypi\.org|files\.pythonhosted|download\.pytorch")
-SELF = "tests/check_tree.py"
+SELF = "tests/tools/check_tree.py"
 
 ini = configparser.ConfigParser(interpolation=None)
 ini.read(ROOT / "settings.ini", encoding="utf-8")
