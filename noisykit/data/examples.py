@@ -15,13 +15,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-# %% ../../nbs/data/examples.ipynb #def-save-digit
+# %% ../../nbs/data/examples.ipynb #digits
 @cache
 def _digits(): # [10, 170, 8, 8] in 0..1: as many of each as there are of the rarest
     from sklearn.datasets import load_digits
     table = load_digits()
     return np.stack([table.images[table.target == digit][:170] for digit in range(10)])/16
 
+# %% ../../nbs/data/examples.ipynb #save-digit2
 def save_digit(path:Path, # the ending says what kind of file it is
                label:int, # class: the digit is label % 10, the colour is its own
                k:int, # which of the digits, from 0

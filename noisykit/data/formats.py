@@ -146,7 +146,7 @@ def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbe
                              f"byte {start} of {len(raw)}") from None
         start += length + 16
 
-# %% ../../nbs/data/formats.ipynb #features
+# %% ../../nbs/data/formats.ipynb #def-features
 def _features(example):
     "Yield (name, value) of each feature of a tf.train.Example"
     for _, features in _fields(example):
@@ -156,6 +156,7 @@ def _features(example):
                 if kind == 1: yield parts[1].decode(), b''.join(value for _, value in _fields(values)) # bytes
                 if kind == 3: yield parts[1].decode(), _whole_numbers(values)
 
+# %% ../../nbs/data/formats.ipynb #whole-numbers
 def _whole_numbers(values):
     "The numbers in a list of them, packed into bytes or each a field"
     numbers = []
@@ -180,7 +181,7 @@ def _fields(message):
         yield number, message[place:place + length]
         place += length
 
-# %% ../../nbs/data/formats.ipynb #varint
+# %% ../../nbs/data/formats.ipynb #def-varint
 def _varint(message, place): # (value, where the next one begins)
     value = shift = 0
     while True:
@@ -188,6 +189,7 @@ def _varint(message, place): # (value, where the next one begins)
         place, shift = place + 1, shift + 7
         if message[place - 1] < 128: return value, place
 
+# %% ../../nbs/data/formats.ipynb #varints
 def _varints(packed):
     "All numbers in packed bytes"
     numbers, place = [], 0

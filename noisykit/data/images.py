@@ -72,21 +72,23 @@ class TensorImages:
                ): # yields float [B, C, H, W], or pairs of such
         "Normalised batches; with `second` pairs: this view and another standard one, or a strong one made of it"
         if second == 'standard': return two_standard_views(self, batches, key)
-        return self._batches(batches, key, second)
+        return _device_batches(self, batches, key, second)
 
-    def _batches(self, batches, key, second):
-        draws = None
-        if key is not None and self.augment:
-            random = torch_stream(key[0], f'augment {key[1]}')
-            draws = torch.rand(3, len(self), generator=random).to(self.pixels.device)
-        pad, flip = (self.pad, self.flip) if self.augment else (0, False)
-        strong = second and StrongViews(second, key, len(self), pad, flip)
-        for rows in batches:
-            pixels = self.pixels[rows]
-            if draws is not None: pixels = shift_flip(pixels, draws[:, rows], self.pad, self.flip)
-            first = normalise(pixels, self.mean, self.std)
-            if strong: yield first, normalise(strong.finish(strong.policy(pixels, rows), rows), self.mean, self.std)
-            else: yield first
+# %% ../../nbs/data/images.ipynb #device-batches
+def _device_batches(images, batches, key, second):
+    "Batches of `TensorImages`: shifted, mirrored and normalised, with strong views if asked for"
+    draws = None
+    if key is not None and images.augment:
+        random = torch_stream(key[0], f'augment {key[1]}')
+        draws = torch.rand(3, len(images), generator=random).to(images.pixels.device)
+    pad, flip = (images.pad, images.flip) if images.augment else (0, False)
+    strong = second and StrongViews(second, key, len(images), pad, flip)
+    for rows in batches:
+        pixels = images.pixels[rows]
+        if draws is not None: pixels = shift_flip(pixels, draws[:, rows], images.pad, images.flip)
+        first = normalise(pixels, images.mean, images.std)
+        if strong: yield first, normalise(strong.finish(strong.policy(pixels, rows), rows), images.mean, images.std)
+        else: yield first
 
 # %% ../../nbs/data/images.ipynb #mean-and-deviation
 def mean_and_deviation(pixels:Tensor # uint8 [N, C, H, W]
@@ -327,16 +329,18 @@ class FolderImages:
     def batches(self, batches:list, key:tuple|None=None, second:str|None=None):
         "As `TensorImages.batches`; with a key pictures are turned, cropped and mirrored half of the time"
         if second == 'standard': return two_standard_views(self, batches, key)
-        return self._batches(list(batches), key, second)
+        return _file_batches(self, list(batches), key, second)
 
-    def _batches(self, batches, key, second):
-        pad, flip = (self.size//8, True) if self.augment else (0, False)
-        strong = second and StrongViews(second, key, len(self), pad, flip)
-        for rows, pictures in zip(batches, decoded_batches(self, batches, key, strong)):
-            first, *further = (pixels.to(self.device, non_blocking=True) for pixels in pictures)
-            first = normalise(first, self.mean, self.std)
-            if strong: yield first, normalise(strong.finish(*further, rows), self.mean, self.std)
-            else: yield first
+# %% ../../nbs/data/images.ipynb #file-batches
+def _file_batches(images, batches, key, second):
+    "Batches of `FolderImages`: as the workers cut them, normalised, with strong views if asked for"
+    pad, flip = (images.size//8, True) if images.augment else (0, False)
+    strong = second and StrongViews(second, key, len(images), pad, flip)
+    for rows, pictures in zip(batches, decoded_batches(images, batches, key, strong)):
+        first, *further = (pixels.to(images.device, non_blocking=True) for pixels in pictures)
+        first = normalise(first, images.mean, images.std)
+        if strong: yield first, normalise(strong.finish(*further, rows), images.mean, images.std)
+        else: yield first
 
 # %% ../../nbs/data/images.ipynb #class-decoded-torch-utils-da
 class _Decoded(torch.utils.data.Dataset):

@@ -100,7 +100,7 @@ def law(build=None, **declared): # as of `sample_law`
         return np.minimum(given, num_classes - 1).astype(np.int64), true, T
     return build
 
-# %% ../../nbs/data/noise.ipynb #law-options
+# %% ../../nbs/data/noise.ipynb #def-law-options
 def law_options(law:str)->dict: # name -> type
     "What a user may set in noise_options for a law; ValueError for an unknown law"
     check_name('noise law', law, LAWS)
@@ -108,6 +108,7 @@ def law_options(law:str)->dict: # name -> type
     if own is not None: return own
     return {name: kind for name, kind in law_arguments(law).items() if name not in needs}
 
+# %% ../../nbs/data/noise.ipynb #law-arguments
 def law_arguments(law:str)->dict: # name -> type
     "What a law is drawn with, beside the labels, their classes, the rate and the seed"
     common = 'true', 'num_classes', 'rate', 'seed'
@@ -391,7 +392,7 @@ def load_rules(path:str|Path, # .csv with columns src, dsts, p
         T[i, i], T[i, to] = 1 - share, share/len(to)
     return T
 
-# %% ../../nbs/data/noise.ipynb #read-rules
+# %% ../../nbs/data/noise.ipynb #def-read-rules
 def _read_rules(path):
     if not path.is_file(): raise FileNotFoundError(f"rules file {path} does not exist")
     try: table = pd.read_csv(path, dtype=str)
@@ -401,6 +402,7 @@ def _read_rules(path):
     if {'src', 'dsts', 'p'} <= set(table): return table
     raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
 
+# %% ../../nbs/data/noise.ipynb #class-names
 def _names(classes, C):
     names = list(range(C)) if classes is None else [str(name) for name in classes]
     if len(set(names)) != C: raise ValueError(f"classes must be {C} different names; got {len(set(names))}")

@@ -205,7 +205,7 @@ def _reduce(source, train_size, test_size, sample, seed):
     keep = _draw(source.test_labels, test_size, 'test_size', sample, seed, source.name)
     source.test, source.test_labels = source.test.subset(keep), source.test_labels[keep]
 
-# %% ../../nbs/data/source.ipynb #draw
+# %% ../../nbs/data/source.ipynb #def-draw
 def _draw(labels, size, purpose, sample, seed, name=None):
     "Sorted positions; with the data set's name, ValueError for a size that is too large or below the number of classes"
     least = len(np.unique(labels))
@@ -214,6 +214,7 @@ def _draw(labels, size, purpose, sample, seed, name=None):
     if sample == 'stratified': return stratified(labels, size, seed, purpose)
     return np.sort(stream(seed, purpose).choice(len(labels), size, replace=False))
 
+# %% ../../nbs/data/source.ipynb #keep-train
 def _keep_train(source, keep):
     "Leave the training images at the positions `keep`; names of the others are remembered"
     if source.root: source.undrawn += np.delete(source.files, keep).tolist()

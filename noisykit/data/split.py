@@ -216,13 +216,14 @@ def _find_files(names, lines, path, source, what):
     raise ValueError(f"{len(outside)} of the {len(names)} images in probe file {path} are not among the "
                      f"{len(files)} {what} images ({', '.join(elsewhere)}); the first is {outside[0]!r}")
 
-# %% ../../nbs/data/split.ipynb #check-names
+# %% ../../nbs/data/split.ipynb #called
 def _called(name, parts):
     "The files of all parts that are called so; a file may be in two parts"
     found = set()
     for files, places in parts.values(): found.update(files[i] for i in places.get(name, ()))
     return found
 
+# %% ../../nbs/data/split.ipynb #def-check-names
 def _check_names(names, counts, path, source):
     "ValueError for a name that no file or several files have"
     unknown = [name for name, count in zip(names, counts) if not count]
@@ -234,7 +235,7 @@ def _check_names(names, counts, path, source):
         raise ValueError(f"probe file {path} names {shared[0]!r}, and several images of data set "
                          f"{source.name!r} are called so: give the path below {source.root}")
 
-# %% ../../nbs/data/split.ipynb #by-name
+# %% ../../nbs/data/split.ipynb #files-of-parts
 def _files_of_parts(source):
     "Files below the root of whatever part a probe file may name: {part: paths}"
     def below(images): return [os.path.relpath(path, source.root) for path in images.paths]
@@ -242,6 +243,7 @@ def _files_of_parts(source):
     return parts | {'training': source.files, 'not drawn (train_size, imbalance)': source.undrawn,
                     'held out for the test': below(source.test)}
 
+# %% ../../nbs/data/split.ipynb #def-by-name
 def _by_name(files):
     "{path, file's name or its stem: positions}"
     places = {}

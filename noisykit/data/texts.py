@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# %% ../../nbs/data/texts.ipynb #words
+# %% ../../nbs/data/texts.ipynb #def-words
 def words(text:str)->list:
     "The words of a text, in lower case"
     return re.findall(r"\w+(?:['’]\w+)*", text.lower())
 
+# %% ../../nbs/data/texts.ipynb #vocabulary-of
 def vocabulary_of(texts, size:int)->dict: # word -> 2, 3 ...
     "The `size` most frequent words, or as many as there are; of equally frequent ones the first in the alphabet"
     counts = Counter()
