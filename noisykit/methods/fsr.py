@@ -169,5 +169,5 @@ class FSR(FSRMemory):
         clean = self.queue.draw(options.queue_batch, options.smoothing)
         m = self.trainer.look_ahead(inner, [eps], clean, lr=fixed_rate(self.trainer.opt, options.meta_lr),
                                     known_features={x: h})
-        with torch.no_grad(): after = F.cross_entropy(m.f(batch.x), batch.y, reduction='none')
+        with torch.no_grad(): after = F.cross_entropy(m.ahead(batch.x), batch.y, reduction='none')
         return weigh(-m.grads[0], options.weighting), before - after
