@@ -1,5 +1,5 @@
 """Somebody's own images: what is in the folder is found, named and left alone; the labels that were moved come first."""
-import json, os, shutil, signal, subprocess, time
+import json, os, shutil, subprocess
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import CHROMIUM, ENV, ROOT, command, papermill, tree
+from held import Place, kernels, kill, until
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
@@ -65,7 +66,7 @@ def audited(tmp_path_factory):
     for k, name in enumerate(ODD): picture(1710 + k).save(own/f"digit {load.target[1710 + k]}"/name)
     (own/"digit 7/notes.txt").write_text("mine"); (own/"digit 7/.hidden.jpg").write_bytes(b"x"); (own/".thumbnails").mkdir(); (own/"no images here").mkdir()
     before = tree(own)
-    return papermill("audit", d/"out.ipynb", data_dir=own, run_dir=d/"run", **QUICK), own, d/"run", true, before
+    return papermill("audit", d/"out.ipynb", cold=True, data_dir=own, run_dir=d/"run", **QUICK), own, d/"run", true, before
 
 def test_moved_labels_come_first(audited):
     done, own, run, true, before = audited
@@ -212,19 +213,21 @@ def test_an_audit_of_other_images_is_left_alone(tmp_path):
 def test_killed_and_called_again(tmp_path):
     "The same command goes on, and ends where it would have ended"
     write(tmp_path/"own", 120)
-    how = dict(data_dir=tmp_path/"own", epochs=6, folds=2, weights="random", device="cpu")
-    process = subprocess.Popen(command("audit", tmp_path/"out.ipynb", run_dir=tmp_path/"run", **how), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.time() + 120
-    while not (tmp_path/"run/folds/0/samples/0002.npz").exists():
-        assert process.poll() is None and time.time() < deadline
-        time.sleep(.02)
-    os.killpg(process.pid, signal.SIGKILL); process.wait()
+    how = dict(data_dir=str(tmp_path/"own"), epochs=4, folds=2, weights="random", device="cpu")
+    first = tmp_path/"run/folds/0"
+    place = Place(str(first), "samples/0002.npz", when="after")
+    env, silent = ENV | place.env | kernels(tmp_path/"ipython"), subprocess.DEVNULL
+    process = subprocess.Popen(command("audit", tmp_path/"out.ipynb", run_dir=tmp_path/"run", **how), cwd=ROOT, env=env,
+                               stdin=silent, stdout=silent, stderr=silent)
+    until(place.reached, process, "a second epoch")
+    kill(process)
     assert not (tmp_path/"run/suspects.csv").exists()
-    kept = (tmp_path/"run/folds/0/samples/0001.npz").stat().st_mtime_ns
-    audit(**how | dict(data_dir=str(how["data_dir"]), run_dir=str(tmp_path/"run")))
-    assert (tmp_path/"run/folds/0/samples/0001.npz").stat().st_mtime_ns == kept
-    again = audit(**how | dict(data_dir=str(how["data_dir"]), run_dir=str(tmp_path/"other")))
-    assert pd.read_csv(tmp_path/"run/suspects.csv").equals(pd.read_csv(tmp_path/"other/suspects.csv")) and len(again) == 120
+    kept = (first/"samples/0001.npz").stat().st_mtime_ns
+    audit(**how, run_dir=str(tmp_path/"run"))
+    assert (first/"samples/0001.npz").stat().st_mtime_ns == kept
+    again = audit(**how, run_dir=str(tmp_path/"other"))
+    assert len(again) == 120
+    assert pd.read_csv(tmp_path/"run/suspects.csv").equals(pd.read_csv(tmp_path/"other/suspects.csv"))
 
 def test_noise_rate_of_known_noise():
     "Nearest neighbours, nearly always right on digits: the interval holds the share of labels that were moved"

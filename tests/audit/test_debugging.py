@@ -78,7 +78,7 @@ def test_refusals(made, tmp_path):
 def test_the_notebook(made, tmp_path):
     run, scores, rest = made
     before = tree(run.folder)
-    done = papermill("debug_labels", tmp_path/"out.ipynb", run_dir=run.folder, scores=scores, share=0.1, model_run=rest.folder, yaml=f"out: {tmp_path/'repaired'}", device="cpu")
+    done = papermill("debug_labels", tmp_path/"out.ipynb", cold=True, run_dir=run.folder, scores=scores, share=0.1, model_run=rest.folder, yaml=f"out: {tmp_path/'repaired'}", device="cpu")
     assert done.returncode == 0, done.stderr[-2000:]
     t = relabel(run.folder, scores, 0.1, rest.folder, "cpu")
     assert json.loads((tmp_path/"repaired/repaired.json").read_text()) == t.label.tolist() == pd.read_csv(tmp_path/"repaired/repaired.csv").label_noisy.tolist() and tree(run.folder) == before

@@ -3,10 +3,8 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image
 
 from conftest import SMALL, papermill
-from helpers import train_all
 from noisykit.errors import sentence
 from noisykit.evaluation import evaluate_run
-from noisykit.processes import launch
 from noisykit.record import Run
 from noisykit.errors import Refused
 from noisykit.resolve import resolve
@@ -36,14 +34,6 @@ def test_an_evaluation_after_each_epoch_fills_the_record(plain, tmp_path):
     assert not np.allclose(run.samples("loss"), plain.samples("loss"))
     # digits are not augmented: what the last epoch left is what the final network says
     assert np.allclose(run.samples("loss", 2), run.samples("loss", "final"), atol=1e-6) and np.allclose(run.samples("probs", 2).max(1), run.samples("max_prob", "final"), atol=1e-3)
-
-def test_evaluated_dynamics_of_two_processes_are_those_of_one(tmp_path):
-    settings = dict(BASE, dynamics="evaluation", keep_probs=2, val_share=.25, val_fold=3, threshold=1, precision="float64", batch_norm="synced", epochs=1)
-    run_method(**settings, run_dir=str(tmp_path/"one"))
-    launch(train_all, [{k: v for k, v in settings.items() if k != "quiet"} | dict(run_dir=str(tmp_path/"two"), nproc=2)], nproc=2)
-    one, two = Run(tmp_path/"one"), Run(tmp_path/"two")
-    for field, epoch in (("loss", 1), ("probs", 1), ("classes", 1), ("loss", "final_valid"), ("probs", "final_valid")):
-        assert np.allclose(one.samples(field, epoch), two.samples(field, epoch), rtol=0, atol=1e-3 if field == "probs" else 1e-6), (field, epoch)
 
 def test_folds_hold_every_sample_out_once(tmp_path):
     runs = [run_method(**BASE | dict(epochs=1), val_share=1/3, val_fold=k, run_dir=str(tmp_path/str(k))) for k in range(3)]

@@ -1,16 +1,9 @@
-"""MLC, IEG and FSR: what each remembers survives a stop in the middle of an epoch; odd settings; what the record says. Whole runs in this process."""
-import os, signal
-
+"""MLC, IEG and FSR: odd settings; what the record says. Whole runs in this process."""
 import numpy as np
 import pytest
 import torch
 
 from conftest import SMALL
-from noisykit.methods.fsr import FSR
-from noisykit.methods.ieg import IEG
-from noisykit.methods.mlc import MLC
-from noisykit.processes import Stopped
-from noisykit.record import Run
 from noisykit.errors import Refused
 from noisykit.resolve import resolve
 from noisykit.run import run_method
@@ -18,35 +11,6 @@ from noisykit.run import run_method
 QUEUE = dict(queue=60, queue_batch=30)
 def train(folder, **kw): return run_method(quiet=True, run_dir=str(folder), **SMALL | dict(lr=0.02, data_options=dict(train_size=600)) | kw)
 def state(run): return torch.load(run.folder/"checkpoint.pt", weights_only=True)
-
-def same(a, b):
-    "Two saved states, to the bit"
-    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-CASES = {"mlc": (MLC, dict(method="mlc", options=dict(meta_steps=4, skip=True))), "ieg": (IEG, dict(method="ieg+mo", options=dict(ema_ramp=True), schedule=dict(first=1, longer=1.5, lower=0.9))),
-         "fsr": (FSR, dict(method="fsr+mo", probe_size=0, options=QUEUE | dict(after=1)))}
-
-@pytest.mark.parametrize("case", CASES)
-def test_stopped_in_the_middle(tmp_path, monkeypatch, case):
-    "Label-correction network, its optimizer and K-step memory; averages and the restarting rate; queue, scores and earlier predictions"
-    cls, kw = CASES[case]
-    kw = kw | dict(epochs=3)
-    whole, real = train(tmp_path/"whole", **kw), cls.step
-    def told(self, batch):
-        if self.trainer.steps == 14: os.kill(os.getpid(), signal.SIGTERM)   # 9 or 10 steps an epoch
-        return real(self, batch)
-    monkeypatch.setattr(cls, "step", told)
-    with pytest.raises(Stopped): train(tmp_path/"run", **kw)
-    monkeypatch.undo()
-    cut = state(Run(tmp_path/"run"))
-    assert 0 < len(cut["middle"]["losses"]) < 9
-    if case == "mlc": assert any(m.abs().max() > 0 for m in cut["parts"][0]["memory"])   # gradients wait for their K-th step
-    run = train(tmp_path/"run", **kw)
-    assert same(state(run)["parts"], state(whole)["parts"]) and same(state(run)["net"], state(whole)["net"])
-    for name in ("loss", "prediction", *dict(mlc=["target_prob"], ieg=["weight", "lambda"], fsr=["weight", "score", "meta_margin"])[case]):
-        assert np.array_equal(run.samples(name), whole.samples(name)), name
 
 def test_fsr_knows_no_clean_sample(tmp_path):
     "Its queue is what its scores say, class by class, and its first is at random"
@@ -59,7 +23,7 @@ def test_fsr_knows_no_clean_sample(tmp_path):
     assert run.config["meta_level"] == "last" and run.presets["meta_level"].startswith("FSR")
 
 @pytest.mark.parametrize("kw", [dict(method="mlc"), dict(method="ieg"), dict(method="fsr", options=QUEUE | dict(after=0))], ids=lambda kw: kw["method"])
-@pytest.mark.parametrize("how", [dict(precision="bfloat16"), dict(optimizer="adam", lr=1e-3), dict(batch_norm="frozen"), dict(batch_norm="synced"), dict(meta_level="last"), dict(meta_level="all"), dict(noise="none", noise_rate=None)], ids=str)
+@pytest.mark.parametrize("how", [dict(optimizer="adam", lr=1e-3), dict(batch_norm="frozen"), dict(noise="none", noise_rate=None)], ids=str)
 def test_other_settings(tmp_path, kw, how):
     run = train(tmp_path/"run", **kw | how | dict(epochs=1))
     assert np.isfinite(run.samples("loss")).all() and np.isfinite(run.metrics.test_loss).all()

@@ -1,5 +1,5 @@
 """SLN with its add-ons, and the noise that needs more than labels: whole runs in this process."""
-import os, shutil, signal
+import shutil
 from functools import wraps
 
 import numpy as np
@@ -12,7 +12,6 @@ from noisykit.config import Config
 from noisykit.data.source import DATASETS, load_dataset
 from noisykit.methods.sln import SLN
 from noisykit.data.noise import NoisyLabels, make_noise, save_noise
-from noisykit.processes import Stopped
 from noisykit.record import Run
 from noisykit.errors import Refused
 from noisykit.pictures import run_pictures
@@ -30,15 +29,6 @@ def whole(tmp_path_factory): return train(tmp_path_factory.mktemp("sln")/"run")
 
 def state(run): return torch.load(run.folder/"checkpoint.pt", weights_only=True)
 
-def same(a, b):
-    x, y = state(a)["parts"], state(b)["parts"]
-    assert all(torch.equal(p[k], q[k]) for p, q in zip(x, y) for k in p)
-    for name in NAMES:
-        assert np.array_equal(a.samples(name), b.samples(name))
-        for final in ("final", "final_ema"): assert np.array_equal(a.samples(name, final), b.samples(name, final))
-    timing = ["seconds", "seconds_waiting"]
-    assert a.metrics.drop(columns=timing).equals(b.metrics.drop(columns=timing))
-
 # ---- add-ons
 
 def test_one_run_evaluates_both_networks(whole):
@@ -46,17 +36,6 @@ def test_one_run_evaluates_both_networks(whole):
     assert not np.array_equal(whole.samples("loss", "final"), whole.samples("loss", "final_ema"))
     ema = state(whole)["parts"][1]
     assert all(torch.isfinite(v).all() for v in ema.values()) and set(ema) == set(state(whole)["net"])
-
-@pytest.mark.parametrize("step", [10, 30, 60])   # in plain epochs and in a corrected one; 23 steps each
-def test_stopped_in_the_middle(whole, tmp_path, monkeypatch, step):
-    real = SLN.step
-    def told(self, batch):
-        if self.trainer.steps == step: os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, batch)
-    monkeypatch.setattr(SLN, "step", told)
-    with pytest.raises(Stopped): train(tmp_path/"run")
-    monkeypatch.undo()
-    same(train(tmp_path/"run"), whole)
 
 def test_the_order_of_add_ons_does_not_matter(whole, tmp_path):
     other = train(tmp_path/"run", method="sln+lc+mo")
