@@ -43,7 +43,9 @@ def rows_of(
     if isinstance(items, str): return [(items, section)]
     rows = []
     for item in items:
-        if isinstance(item, str): rows.append((item, section)); continue
+        if isinstance(item, str):
+            rows.append((item, section))
+            continue
         rows += [(item[key], section) for key in ("href", "auto") if key in item]
         rows += rows_of(item.get("contents", []), item.get("section", section))
     return rows
@@ -326,8 +328,8 @@ def check_pages():
         errs += [f"nbdev does not take {f} to the site" for f in others if not page(f).is_file()]
         for f, nb in SOUND.items():
             try: cells = json.loads(page(f).read_text(encoding="utf-8"))["cells"]
-            except (OSError, ValueError): errs.append(f"nbdev makes no page of {f}"); continue
-            errs += [f"{f}{e}" for e in wrong_page(nb, cells)]
+            except (OSError, ValueError): errs.append(f"nbdev makes no page of {f}")
+            else: errs += [f"{f}{e}" for e in wrong_page(nb, cells)]
     return errs
 
 CHECKS = {"site": check_site, "links": check_links, "commands": check_commands, "results": check_results,

@@ -132,8 +132,8 @@ def check_notebooks():
     errs = [f"{f} is missing, which `make run` runs" for f in PARAMS if f not in NOTEBOOKS]
     for f in NOTEBOOKS:
         nb = load(f)
-        if isinstance(nb, str): errs.append(f"{f} is not valid JSON: {nb}"); continue
-        errs += [f"{f}: {e}" for e in [*wrong_state(f, nb), *wrong_parameters(f, nb["cells"])]]
+        if isinstance(nb, str): errs.append(f"{f} is not valid JSON: {nb}")
+        else: errs += [f"{f}: {e}" for e in [*wrong_state(f, nb), *wrong_parameters(f, nb["cells"])]]
     return errs
 
 def modules():
@@ -178,8 +178,8 @@ def circles(
     "Circles of imports, each as a list of modules that starts and ends with the same"
     found, done = [], set()
     def walk(module, path):
-        if module in path: found.append(path[path.index(module):] + [module]); return
-        if module in done: return
+        if module in path: found.append(path[path.index(module):] + [module])
+        if module in path or module in done: return
         for other in sorted(arrows[module]): walk(other, path + [module])
         done.add(module)
     for module in sorted(arrows): walk(module, [])

@@ -2,7 +2,7 @@
 the end, and the last row of metrics.csv, as they were when golden/losses.json was written. test_golden.py compares.
 
     python tests/tools/golden_losses.py check [name ...]    the same here, with how much is equal to the last bit
-    python tests/tools/golden_losses.py write [name ...]    run all again, or these, after a deliberate change, and keep that
+    python tests/tools/golden_losses.py write [name ...]    after a deliberate change: run all or these again
 
 Only this is taken for granted: `run_method` with its settings; `known_methods()` and ADDONS, registries by name; that a
 method's `step(batch)` returns something with a `loss`; that checkpoint.pt has the trained network's state under "net".

@@ -1,8 +1,8 @@
 """What `resolve` makes of 31,000 queries, in golden/resolve.jsonl.gz: guards presets, their sources, error sentences.
 
     python tests/tools/golden_resolve.py check [--sources-may-differ]    compare; exit 1 where something differs
-    python tests/tools/golden_resolve.py write                           ask all again after a deliberate change, keep that
-    zcat tests/golden/resolve.jsonl.gz                             what is kept
+    python tests/tools/golden_resolve.py write      after a deliberate change: ask all again, keep that
+    zcat tests/golden/resolve.jsonl.gz              what is kept
 
 The queries are every method and combination with add-ons x every noise law and a noise file x every data set, without
 a study and with each study that has settings for it. So each rule of the presets is met alone and with every other one
