@@ -53,10 +53,13 @@ def evaluate_run(folder, # of a run
     saved = dict(epoch=state['epoch'], steps=len(state['middle']['losses']) if state.get('middle') else 0)
     with numerics(config['precision']):
         networks = saved_networks(run, state, source.train.shape[0])
-        return pd.DataFrame([dict(network=name or 'network', test=test, samples=len(labels), **saved)
-                             | evaluate(_logits(net, images, device, config['precision']), labels)
-                             for (test, (images, labels)), (name, net) in product(sets.items(), networks.items())])
+        rows = []
+        for (test, (images, labels)), (name, net) in product(sets.items(), networks.items()):
+            row = dict(network=name or 'network', test=test, samples=len(labels), **saved)
+            rows.append(row | evaluate(_logits(net, images, device, config['precision']), labels))
+    return pd.DataFrame(rows)
 
+# %% ../nbs/run/evaluation.ipynb #def-logits
 def _logits(net, images, device, precision):
     net.to(device, memory_format=torch.channels_last)
     with autocast(device, precision): return predict(net, images.to(device))

@@ -45,6 +45,7 @@ def run_method(*, quiet:bool=False, # no word but errors
         else: train(config, run, data, net, quiet)
     return run
 
+# %% ../nbs/run/run.ipynb #def-on-own-gpu
 def on_own_gpu(config:Config)->Config:
     "With this process's own GPU as the device, where there are several processes"
     own = world() > 1 and config.device == 'cuda'
@@ -78,6 +79,7 @@ def make_needed_run(config:Config, # of the run that needs it
         return run_method(**settings, data_dir=config.data_dir, run_dir=str(folder), nproc=config.nproc, device=device,
                           quiet=quiet)
 
+# %% ../nbs/run/run.ipynb #def-is-finished
 def is_finished(folder:Path)->bool:
     "Whether a finished run lies there"
     try: return Run(folder).finished
@@ -92,6 +94,7 @@ def with_run_for_noise(config:Config, quiet:bool)->Config:
         config = replace(config, noise_options=(config.noise_options or {}) | {option: str(run.folder)})
     return config
 
+# %% ../nbs/run/run.ipynb #def-check-without-noise
 def check_without_noise(config:Config):
     "ValueError for what can be known before there is any noise"
     clean = replace(config, noise='none', noise_options=None, device='cpu')
@@ -131,11 +134,15 @@ def describe_run(config:Config, data:Data)->str:
               'removed': len(data.removed.index), 'classes': len(data.source.classes)}
     counted = ', '.join(f'{n} {what}' for what, n in counts.items() if n or what != 'removed')
     noise = f"noise {config.noise}, nominal {data.noise.rate:.3g}, realised {data.noise.realised_rate:.4f}"
+    lines = [f"{config.method} on {config.dataset}: {counted}; {noise}; {_describe_network(config)}",
+             f"run folder {config.run_dir}"]
+    skipped = data.source.skipped
+    if skipped: lines.append(f"{len(skipped)} unreadable images skipped: {'; '.join(skipped[:5])}")
+    return '\n'.join(lines)
+
+def _describe_network(config):
     where = f"{config.nproc} x {config.device}" if config.nproc > 1 else config.device
-    network = f"{config.model} on {where}, {config.precision}, engine {config.engine}"
-    skipped, shown = data.source.skipped, '; '.join(data.source.skipped[:5])
-    lines = [f"{config.method} on {config.dataset}: {counted}; {noise}; {network}", f"run folder {config.run_dir}"]
-    return '\n'.join(lines + [f"{len(skipped)} unreadable images skipped: {shown}"]*bool(skipped))
+    return f"{config.model} on {where}, {config.precision}, engine {config.engine}"
 
 # %% ../nbs/run/run.ipynb #def-train
 def train(config:Config, run:Run, data:Data, net:nn.Module, quiet:bool):
@@ -143,12 +150,14 @@ def train(config:Config, run:Run, data:Data, net:nn.Module, quiet:bool):
     with numerics(config.precision), shown_as_sentence(FloatingPointError, OSError):
         Trainer(config, run, data, net, quiet).fit()
 
+# %% ../nbs/run/run.ipynb #def-launch-training
 def launch_training(config:Config, quiet:bool):
     "Train in `nproc` new processes, which are started again if one dies"
     with shown_as_sentence(ChildProcessError):
         launch(_train_as_one_of_many, config, quiet, nproc=config.nproc, restarts=config.restarts,
                final=(Refused, Stopped))
 
+# %% ../nbs/run/run.ipynb #def-train-as-one-of-many
 def _train_as_one_of_many(config, quiet):
     "Its launcher has checked the settings and claimed the run folder"
     with joined(config.device), ExitStack() as held:

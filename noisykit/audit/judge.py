@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..data.noise import stream
 from ..detection.detectors import aum, common_labels, out_of_fold
 from ..networks import RESNETS, read_weights
 from ..record import Run, write_atomically
 from ..run import run_method
+from ..streams import stream
 
 # %% ../../nbs/audit/judge.ipynb #def-representatives
 def representatives(images:pd.DataFrame, # as of `list_images`

@@ -14,8 +14,8 @@ import torch
 from torchvision.transforms import v2
 
 from .images import TensorImages
-from .noise import stream
 from .source import Source
+from ..streams import stream
 
 # %% ../../nbs/data/openset.ipynb #def-replace-images-source-so
 def replace_images(source:Source, # its training images are in memory

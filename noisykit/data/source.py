@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from .images import TensorImages, unreadable
-from .noise import check_labels, stream
+from .noise import check_labels
 from ..errors import check_name, check_type
 from ..processes import from_first
 from ..project import import_modules
+from ..streams import stream
 
 # %% ../../nbs/data/source.ipynb #dataclass
 @dataclass

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .formats import read_csv
 from .images import TensorImages
-from .noise import NoisyLabels, stream
+from .noise import NoisyLabels
 from .source import Source
+from ..streams import stream
 
 # %% ../../nbs/data/split.ipynb #samples
 def _none(): return np.array([], int)

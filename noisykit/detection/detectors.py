@@ -17,8 +17,8 @@ import pandas as pd
 
 from ..errors import check_name, check_type
 from ..project import import_modules
-from ..data.noise import stream
 from ..record import Run, write_atomically
+from ..streams import stream
 
 # %% ../../nbs/detection/detectors.ipynb #detectors
 DETECTORS = {} # name -> function

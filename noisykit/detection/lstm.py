@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from ..errors import check_type
 from ..project import version
 from .detectors import detector, dynamics, is_threshold, over_runs
-from ..data.images import torch_stream
-from ..data.noise import stream
 from ..record import Run, write_atomically
+from ..streams import stream, torch_stream
 
 # %% ../../nbs/detection/lstm.ipynb #class-lstm
 class LSTM(nn.Module):

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..data.images import torch_stream
-from ..data.noise import NoisyLabels, make_noise, stream
+from ..data.noise import NoisyLabels, make_noise
 from ..data.source import load_dataset
 from ..data.split import split
 from ..errors import check_name
 from .widgets import Explorer, explorer
 from ..networks import create_network
 from ..plots.draw import COLORS, canvas, draw_tiles, shorten
+from ..streams import stream, torch_stream
 from ..train.metagrad import ENGINES, LEVELS, check_scale, meta_grad, moved_parameters, net_at, updates, weigh
 
 # %% ../../nbs/explore/metastep.ipynb #class-ground

@@ -18,12 +18,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from ..data.images import torch_stream
-from ..data.noise import stream
 from .mo import copied
 from .semi import check_pictures, mixup, sharpen
 from ..networks import create_network
 from ..processes import all_sum, from_first, world
+from ..streams import stream, torch_stream
 from ..train.batchnorm import set_batch_norm, train_mode
 from ..train.evaluate import evaluation_mode
 from ..train.method import Batch, Method, Step, epoch_batches, method, option

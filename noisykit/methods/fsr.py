@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.images import torch_stream
 from .semi import check_pictures, logit_norm, mixup
 from ..networks import features
 from ..processes import shard
 from ..record import Memory
+from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from ..train.method import Batch, Method, Step, method, option
 
@@ -169,5 +169,5 @@ class FSR(FSRMemory):
         clean = self.queue.draw(options.queue_batch, options.smoothing)
         m = self.trainer.look_ahead(inner, [eps], clean, lr=fixed_rate(self.trainer.opt, options.meta_lr),
                                     known_features={x: h})
-        with torch.no_grad(): after = F.cross_entropy(m.f(batch.x), batch.y, reduction='none')
+        with torch.no_grad(): after = F.cross_entropy(m.ahead(batch.x), batch.y, reduction='none')
         return weigh(-m.grads[0], options.weighting), before - after

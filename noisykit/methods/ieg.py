@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.images import STRONG, torch_stream
+from ..data.images import STRONG
 from .semi import check_pictures, logit_norm, mixup, sharpen
 from ..networks import features
 from ..processes import all_gather, shard
+from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
 from ..train.method import Batch, Method, Step, method, option
 

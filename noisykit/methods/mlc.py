@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..data.images import torch_stream
 from ..networks import features
 from ..processes import all_sum
+from ..streams import torch_stream
 from ..train.metagrad import inner_grad, moved_parameters
 from ..train.method import Batch, Method, Step, method, option
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.images import torch_stream
 from ..processes import shard
+from ..streams import torch_stream
 from ..train.method import Batch, Method, Step, method, option
 
 # %% ../../nbs/methods/sln.ipynb #method-sln-class-sln-method

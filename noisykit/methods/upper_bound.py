@@ -16,7 +16,7 @@ from ..data.noise import load_noise
 from ..data.split import Data
 from ..record import Run, finished_run
 from ..train.checkpoint import saved_network
-from ..train.method import AddOn, addon, compose
+from ..train.method import AddOn, addon, compose, own_study
 
 # %% ../../nbs/methods/upper_bound.ipynb #def-settings-on-true-labels
 OWN = ('study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level') # no matter of plain training
@@ -25,7 +25,7 @@ def settings_on_true_labels(config:Config)->dict:
     "Settings of plain training on the same samples with their true labels"
     left_out = [*place_settings(), *OWN, *([] if config.optimizer == 'sgd' else ['momentum', 'nesterov'])]
     same = {name: value for name, value in asdict(config).items() if name not in left_out}
-    return same | dict(method='ce', noise='none', keep_probs=False, dynamics='training')
+    return same | dict(method='ce', noise='none', keep_probs=False, dynamics='training') | own_study(config)
 
 # %% ../../nbs/methods/upper_bound.ipynb #def-check-clean-run
 def check_clean_run(run:Run, config:Config, data:Data):

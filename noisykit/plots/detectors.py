@@ -14,7 +14,27 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from .draw import axes_row, draw_histogram, group_masks
 from .labels import plot_samples
 
-# %% ../../nbs/plots/detectors.ipynb #curves
+# %% ../../nbs/plots/detectors.ipynb #line-styles
+def _line_styles(names): # name -> options of matplotlib; the same in every picture of the same detectors
+    styles = dict(random=dict(color='.5', ls=':'), truth=dict(color='.5', ls='--'))
+    others = [name for name in names if name not in styles]
+    for i, name in enumerate(others):
+        styles[name] = dict(color=f'C{i % 10}', ls='-' if i < 10 else '-.')
+    return styles
+
+# %% ../../nbs/plots/detectors.ipynb #plot-curves
+def _plot_curves(tables, ax, curve, score, steps='default'):
+    "A line for each detector, the best first in the legend"
+    ax, styles = axes_row(1, 5.6, 3.4) if ax is None else ax, _line_styles(tables)
+    scores = {name: score(table.flipped.astype(bool), table.score) for name, table in tables.items()}
+    for name in sorted(scores, key=scores.get, reverse=True):
+        x, y = curve(tables[name].flipped.astype(bool), tables[name].score)
+        ax.plot(x, y, **styles[name], ds=steps, lw=1.4, label=f'{scores[name]:.3f} {name}')
+    ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.02))
+    ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, .5))
+    return ax
+
+# %% ../../nbs/plots/detectors.ipynb #roc
 def plot_roc(tables:dict, # detector -> table with flipped and score; some samples are flipped, others are not
              ax:plt.Axes|None=None):
     "True against false positive rate of each detector, with its ROC-AUC"
@@ -25,6 +45,7 @@ def plot_roc(tables:dict, # detector -> table with flipped and score; some sampl
     ax.set_title('ROC, with the area under it')
     return ax
 
+# %% ../../nbs/plots/detectors.ipynb #precision-recall
 def plot_precision_recall(tables:dict, ax:plt.Axes|None=None): # as of `plot_roc`
     "Precision against recall of each detector, with its average precision"
     def curve(flipped, score):
@@ -36,23 +57,6 @@ def plot_precision_recall(tables:dict, ax:plt.Axes|None=None): # as of `plot_roc
     ax.set(xlabel='recall: flips above the threshold', ylabel='precision: flips among those')
     ax.set_title('precision and recall, with average precision')
     return ax
-
-def _plot_curves(tables, ax, curve, score, steps='default'):
-    "A line for each detector, the best first in the legend"
-    ax, styles = axes_row(1, 5.6, 3.4) if ax is None else ax, _line_styles(tables)
-    scores = {n: score(t.flipped.astype(bool), t.score) for n, t in tables.items()}
-    for n in sorted(scores, key=scores.get, reverse=True):
-        x, y = curve(tables[n].flipped.astype(bool), tables[n].score)
-        ax.plot(x, y, **styles[n], ds=steps, lw=1.4, label=f'{scores[n]:.3f} {n}')
-    ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.02))
-    ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, .5))
-    return ax
-
-def _line_styles(names): # name -> options of matplotlib; the same in every picture of the same detectors
-    styles = dict(random=dict(color='.5', ls=':'), truth=dict(color='.5', ls='--'))
-    for i, n in enumerate(n for n in names if n not in styles):
-        styles[n] = dict(color=f'C{i % 10}', ls='-' if i < 10 else '-.')
-    return styles
 
 # %% ../../nbs/plots/detectors.ipynb #scores
 def plot_scores(table:pd.DataFrame, name:str, # of the detector

@@ -5,12 +5,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from conftest import papermill
-from noisykit.data.images import torch_stream
 from noisykit.detection.detectors import detect
 from noisykit.detection.lstm import LSTM, SHIPPED, at_moments, known_curves, load_detector, train_detector
 from noisykit.errors import sentence
 from noisykit.record import Run
 from noisykit.run import run_method
+from noisykit.streams import torch_stream
 from notebooks import warm_run
 
 SMALL = dict(method="ce", dataset="digits", lr=0.05, probe_size=0, device="cpu", quiet=True)

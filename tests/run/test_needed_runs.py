@@ -80,3 +80,21 @@ def test_it_was_trained_on_other_images(tmp_path, own_method):
 
 def test_options_of_a_law_that_asks_a_run():
     assert law_options("dependent") == dict(run=str, settings=dict) and "superclass" in law_options("hierarchical")
+
+OWN_STUDY = """
+datasets: [mnist5k, digits]
+settings:
+- lr: 0.07
+  epochs: 1
+  noise_options: {settings: {batch_size: 50}}
+  source: tried
+"""
+
+def test_a_study_of_ones_own_goes_along(tmp_path):
+    (tmp_path/"mine.yaml").write_text(OWN_STUDY)
+    own = dict(study=str(tmp_path/"mine.yaml"), dataset="digits", device="cpu", quiet=True)
+    run_method(method="ce", noise="dependent", noise_rate=.2, run_dir=tmp_path/"law/run", **own)
+    run_method(method="upper_bound", noise="symmetric", noise_options={}, probe_size=20, run_dir=tmp_path/"method/run", **own)
+    for folder in (tmp_path/"law", tmp_path/"method"):
+        first, = made(folder)
+        assert first.finished and first.config["study"] == own["study"] and first.config["lr"] == .07, folder
