@@ -5,10 +5,9 @@ import pytest
 from PIL import Image
 
 from conftest import SMALL
-from helpers import train_all
+from held import forked
 from noisykit.errors import Refused, sentence
 from noisykit.evaluation import evaluate_run
-from noisykit.processes import launch
 from noisykit.record import Run
 from noisykit.resolve import resolve
 from noisykit.run import run_method
@@ -56,7 +55,7 @@ def test_evaluated_dynamics_of_two_processes_are_those_of_one(tmp_path):
                            precision="float64", batch_norm="synced", epochs=1)
     run_method(**settings, run_dir=str(tmp_path/"one"))
     del settings["quiet"]
-    launch(train_all, [settings | dict(run_dir=str(tmp_path/"two"), nproc=2)], nproc=2)
+    assert forked(settings | dict(run_dir=str(tmp_path/"two")), nproc=2) == [0, 0]
     one, two = Run(tmp_path/"one"), Run(tmp_path/"two")
     for field, epoch in COMPARED:
         tolerance = 1e-3 if field == "probs" else 1e-6

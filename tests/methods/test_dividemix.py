@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import helpers
 from conftest import SMALL
+from held import forked
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.methods.dividemix import divided, in_steps, p_small
-from noisykit.processes import launch
 from noisykit.record import Run
 from noisykit.run import run_method
 from noisykit.train.checkpoint import read_checkpoint, saved_networks
@@ -99,10 +98,10 @@ def pairs(tmp_path_factory):
     runs = {}
     for number, (name, own) in enumerate(PAIRS.items()):
         for nproc in (1, 2):
-            runs[name, nproc] = usual | own | dict(nproc=nproc, run_dir=str(folder/f"{number}-{nproc}"))
-    for settings in runs.values():
-        if settings["nproc"] == 1: run_method(quiet=True, **settings)
-    launch(helpers.train_all, [settings for settings in runs.values() if settings["nproc"] == 2], nproc=2)
+            runs[name, nproc] = usual | own | dict(run_dir=str(folder/f"{number}-{nproc}"))
+    for (_, nproc), settings in runs.items():
+        if nproc == 1: run_method(quiet=True, **settings)
+        else: assert forked(settings, nproc=2) == [0, 0]
     return {key: Run(settings["run_dir"]) for key, settings in runs.items()}
 
 def distance(one, two):
