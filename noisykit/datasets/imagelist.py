@@ -29,7 +29,8 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None,
     return Source('imagelist', classes.tolist(), part(train), labels[train], part(test), labels[test],
                   root=None if in_memory else data_dir.parent)
 
-def _check_readable(paths, data_dir):
+def _check_readable(paths, csv_file):
+    "ValueError for an image that cannot be decoded"
     bad = from_first(lambda: unreadable(paths))
     if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: "
-                             f"mend them, or take them out of {data_dir}")
+                             f"mend them, or take them out of {csv_file}")

@@ -35,7 +35,7 @@ def isic2019(data_dir, image_size:int=224, workers:int|None=None):
     return Source('isic2019', ISIC, *part(train), *part(test), root=data_dir, checked=False)
 
 # %% ../../nbs/datasets/isic2019.ipynb #pictures
-def _pictures(data_dir, names, csv_file):
+def _pictures(data_dir, names, csv_file)->list:
     "Path of each picture, by one listing of the folder; FileNotFoundError for a missing folder or picture"
     folder, held = _picture_folder(data_dir)
     missing = [name for name in names if f'{name}.jpg' not in held]
@@ -43,8 +43,9 @@ def _pictures(data_dir, names, csv_file):
                                         f"in {folder}; the first is {missing[0]}.jpg")
     return [str(folder/f'{name}.jpg') for name in names]
 
-def _picture_folder(data_dir): # (folder, names of its files)
-    "The folder with the pictures, in data_dir or below"
+# %% ../../nbs/datasets/isic2019.ipynb #picture-folder
+def _picture_folder(data_dir)->tuple: # folder, names of its files
+    "The folder with the pictures, in data_dir or below; FileNotFoundError if there is none"
     for folder in _candidates(data_dir):
         held = set(os.listdir(folder))
         if any(name.endswith('.jpg') for name in held): return folder, held
@@ -53,10 +54,12 @@ def _picture_folder(data_dir): # (folder, names of its files)
                             + (f": unpack {packed}" if packed else ''))
 
 def _candidates(data_dir):
+    "Folders that may hold the pictures, the nearest first"
     if (data_dir/PICTURES).is_dir(): yield data_dir/PICTURES # without a look at whatever else there is
     yield from sorted(path for path in data_dir.rglob(PICTURES) if path.is_dir())
 
-def _lesions(path, names):
+# %% ../../nbs/datasets/isic2019.ipynb #lesions
+def _lesions(path, names)->np.ndarray: # [N]
     "Number of the lesion of each image; one without a lesion_id is alone"
     table = read_csv(path, ['image', 'lesion_id'], 'remove or rename the file to hold out image by image')
     lesion = dict(zip(table.image, table.lesion_id))

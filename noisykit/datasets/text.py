@@ -26,23 +26,29 @@ def text(data_dir, vocabulary:int=20_000, # words that get a number, the most fr
     read = read_tokenizer(tokenizer) if tokenizer else None
     parts = _from_csv(data_dir) or _from_folders(data_dir)
     names = _class_names(data_dir, parts)
-    numbers = {name: number for number, name in enumerate(names)}
-    parts = [(np.array(texts, object), np.array([numbers[name] for name in labels])) for texts, labels in parts]
-    if len(parts) == 1:
-        (texts, labels), = parts
-        parts = [(texts[rows], labels[rows]) for rows in hold_out_fifth(labels, names, 'text')]
-    (texts, labels), (test_texts, test_labels) = parts
+    (texts, labels), (test_texts, test_labels) = _split(parts, names)
     tokens, size = _tokens(texts, vocabulary, length, read)
     train, test = (Texts(tokens(some), size, some) for some in (texts, test_texts))
     return Source('text', names, train, labels, test, test_labels)
 
-def _tokens(texts, vocabulary, length, tokenizer): # (function that makes rows of tokens, how many tokens there are)
+# %% ../../nbs/datasets/text.ipynb #split
+def _split(parts, names)->list: # [(texts [N], labels [N])], training first
+    "Texts with the numbers of their classes; a fifth is held out where there is one part only"
+    numbers, arrays = {name: number for number, name in enumerate(names)}, []
+    for texts, labels in parts:
+        arrays.append((np.array(texts, object), np.array([numbers[name] for name in labels])))
+    if len(arrays) == 2: return arrays
+    (texts, labels), = arrays
+    return [(texts[rows], labels[rows]) for rows in hold_out_fifth(labels, names, 'text')]
+
+def _tokens(texts, vocabulary, length, tokenizer)->tuple: # function that makes rows of tokens, how many there are
+    "The tokenizer's tokens, or the most frequent words of the training texts"
     if tokenizer: return partial(pieces_of, tokenizer=tokenizer, length=length), len(tokenizer)
     known = vocabulary_of(texts, vocabulary)
     return partial(tokens_of, vocabulary=known, length=length), len(known) + 2
 
 # %% ../../nbs/datasets/text.ipynb #class-names
-def _class_names(data_dir, parts):
+def _class_names(data_dir, parts)->list:
     "The labels of [(texts, labels)], sorted; ValueError for a single one, or one that the first part lacks"
     there = [set(labels) for _, labels in parts]
     names = sorted(set.union(*there), key=_by_value)
@@ -54,20 +60,22 @@ def _class_names(data_dir, parts):
                                 f"its classes are {', '.join(name for name in names if name not in absent)}")
     return names
 
-def _by_value(name): # numbers first
+def _by_value(name)->tuple:
+    "Key of an order: numbers by value, then words by letter"
     try: return 0, float(name), name
     except ValueError: return 1, 0., name
 
 # %% ../../nbs/datasets/text.ipynb #from-csv
-def _from_csv(folder):
-    "[(texts, labels)] of train.csv and test.csv, or of the only csv; empty if there is none"
+def _from_csv(folder)->list: # [(texts, labels)]
+    "The rows of train.csv and test.csv, or of the only csv; empty if there is none"
     found = sorted(path for path in folder.glob('*.csv') if not path.name.startswith('.'))
     if {'train.csv', 'test.csv'} <= {path.name for path in found}: found = [folder/'train.csv', folder/'test.csv']
     elif len(found) > 1: raise FileNotFoundError(f"data folder {folder} must hold train.csv and test.csv, or one csv; "
                                                  f"it holds {', '.join(path.name for path in found)}")
     return [_rows(path) for path in found]
 
-def _rows(path): # (texts, labels)
+def _rows(path)->tuple: # texts, labels
+    "The rows of a csv; ValueError for one without a text or a label"
     table = read_csv(path, ['text', 'label'])
     for column in ('text', 'label'):
         empty = np.flatnonzero(table[column].str.strip() == '')
@@ -76,14 +84,16 @@ def _rows(path): # (texts, labels)
     return table.text.tolist(), table.label.str.strip().tolist()
 
 # %% ../../nbs/datasets/text.ipynb #from-folders
-def _from_folders(folder):
-    "[(texts, labels)] of a folder, or of its train/ and test/ or val/"
+def _from_folders(folder)->list: # [(texts, labels)]
+    "The files of a folder, or of its train/ and test/ or val/"
     if not (folder/'train').is_dir(): return [_files(folder)]
     for name in ('test', 'val'):
         if (folder/name).is_dir(): return [_files(folder/'train'), _files(folder/name)]
     raise FileNotFoundError(f"data folder {folder} has train/ but neither test/ nor val/")
 
-def _files(folder): # (texts, labels)
+# %% ../../nbs/datasets/text.ipynb #files
+def _files(folder)->tuple: # texts, labels
+    "The files of the class folders; FileNotFoundError if there are none"
     classes = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith('.')]
     if not classes: raise FileNotFoundError(f"data folder {folder} holds neither a csv nor sub-folders with .txt files")
     texts, labels = [], []
@@ -94,7 +104,8 @@ def _files(folder): # (texts, labels)
         labels += [path.name]*len(files)
     return texts, labels
 
-def _read(path):
+def _read(path)->str:
+    "The text in a file; ValueError for one that is no text, or empty"
     try: text = path.read_text(encoding='utf-8-sig').strip()
     except UnicodeDecodeError as e: raise ValueError(f"{path} cannot be read as text ({e})") from None
     if not text: raise ValueError(f"{path} is empty")

@@ -22,12 +22,13 @@ def tinyimagenet(data_dir, image_size:int=64): # pixels of a side
     paths, labels = list_class_images(folder/'train', synsets)
     test_paths, test_labels = _validation_pictures(folder/'val', synsets)
     mean, std = FolderImages.mean, FolderImages.std
-    test = TensorImages(decode_all(test_paths, image_size), mean, std) # the smaller part first: a bad file is found
+    test = TensorImages(decode_all(test_paths, image_size), mean, std)
     train = TensorImages(decode_all(paths, image_size), mean, std, pad=image_size//8, flip=True)
     return Source('tinyimagenet', names, train, labels, test, test_labels)
 
 # %% ../../nbs/datasets/tinyimagenet.ipynb #classes
-def _classes(folder): # (synsets, names), in the order of the labels
+def _classes(folder)->tuple: # synsets, names, in the order of the labels
+    "The classes; ValueError for fewer than two, or for one without a name"
     synsets = sorted(set(read_lines(folder/'wnids.txt')))
     names = read_pairs(folder/'words.txt', 'a synset and its names, with a tab between', '\t')
     if len(synsets) < 2:
@@ -37,7 +38,9 @@ def _classes(folder): # (synsets, names), in the order of the labels
                                   f"are not in words.txt; the first is {nameless[0]!r}")
     return synsets, [names[synset].split(',')[0] for synset in synsets]
 
-def _validation_pictures(folder, synsets): # (paths, labels)
+# %% ../../nbs/datasets/tinyimagenet.ipynb #validation-pictures
+def _validation_pictures(folder, synsets)->tuple: # paths, labels
+    "The test set, from class folders or by the list; ValueError for an unknown synset in the list"
     for moved in (folder, folder/'images'):
         if (moved/synsets[0]).is_dir(): return list_class_images(moved, synsets)
     path, labels = folder/'val_annotations.txt', {synset: label for label, synset in enumerate(synsets)}

@@ -36,15 +36,17 @@ def webvision(data_dir, image_size:int=224, workers:int|None=None,
                   tests=tests, clean=clean, clean_labels=clean_labels)
 
 # %% ../../nbs/datasets/webvision.ipynb #classes
-def _classes(path, num_classes): # (synsets, names, how many classes the file has)
+def _classes(path, num_classes)->tuple: # synsets, names, how many classes the file has
+    "The first classes of synsets.txt; ValueError if it does not have so many"
     lines = [line.split(maxsplit=1) for line in read_lines(path)]
     if not 2 <= num_classes <= len(lines):
         raise ValueError(f"data option num_classes {num_classes} is outside 2..{len(lines)}, the classes in {path}")
     names = [words[-1].split(',')[0] for words in lines[:num_classes]]
     return [words[0] for words in lines[:num_classes]], names, len(lines)
 
-def _listed(info, lists, folder, there, num_classes):
-    "(paths, labels) of the first classes in some lists of info/, whose names are below `folder`"
+# %% ../../nbs/datasets/webvision.ipynb #listed
+def _listed(info, lists, folder, there, num_classes)->tuple: # paths, labels
+    "The pictures of the first classes in some lists of info/; their names are below `folder`"
     paths, labels = [], []
     for name in lists:
         files, classes = read_class_list(info/name, there)
@@ -52,8 +54,9 @@ def _listed(info, lists, folder, there, num_classes):
         labels.append(classes[classes < num_classes])
     return paths, np.concatenate(labels)
 
-def _by_class(option, folder, synsets):
-    "(paths, labels) of a folder with one sub-folder a class, called by number or synset"
+# %% ../../nbs/datasets/webvision.ipynb #by-class
+def _by_class(option, folder, synsets)->tuple: # paths, labels
+    "The pictures of a folder with one sub-folder a class, called by number or synset; FileNotFoundError for others"
     numbers = [str(label) for label in range(len(synsets))]
     for names in (numbers, synsets):
         if (folder/names[0]).is_dir(): return list_class_images(folder, names)

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote
@@ -16,15 +15,15 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from conftest import CHROMIUM, ENV, ROOT, papermill, tree
-from held import Place
+from conftest import CHROMIUM, ENV, ROOT, command, papermill, tree
+from held import Place, kernels, kill, until
 from noisykit.audit.audit import audit
 from noisykit.audit.judge import confident_class, estimate_noise_rate
 from noisykit.audit.look import list_images
 from noisykit.audit.review import review_items
 from noisykit.data.source import load_dataset
 from noisykit.errors import Refused, sentence
-from notebooks import last_line, warm_run
+from notebooks import last_line
 from refusals import refused
 from shared import one_thread
 
@@ -90,7 +89,7 @@ def audited(tmp_path_factory):
     true = write(own, 500, set(range(7, 500, 20)))
     add_problems(own)
     before = tree(own)
-    done = papermill("audit", folder/"out.ipynb", data_dir=own, run_dir=folder/"run", **QUICK)
+    done = papermill("audit", folder/"out.ipynb", cold=True, data_dir=own, run_dir=folder/"run", **QUICK)
     return done, own, folder/"run", true, before
 
 COLUMNS = ["rank", "path", "label", "suggested", "score", "given_prob", "suggested_prob", "doubted", "problems"]
@@ -287,7 +286,7 @@ def test_refusals(tmp_path, name):
     assert tree(tmp_path) == before
 
 def test_the_notebook_refuses(tmp_path):
-    done = warm_run("audit", tmp_path/"out.ipynb", data_dir=tmp_path/"nowhere", run_dir=tmp_path/"run")
+    done = papermill("audit", tmp_path/"out.ipynb", data_dir=tmp_path/"nowhere", run_dir=tmp_path/"run")
     assert done.returncode
     assert "FileNotFoundError: data_dir" in last_line(done)
     assert not (tmp_path/"run").exists()
@@ -310,28 +309,23 @@ def test_an_audit_of_other_images_is_left_alone(tmp_path):
 
 # ---- an audit that was killed
 
-KILLED = """
-import held, json, sys
-held.install()
-from noisykit.audit.audit import audit
-audit(**json.loads(sys.argv[1]))
-"""
-
 def test_killed_and_called_again(tmp_path):
-    "The same call goes on, and ends where it would have ended"
+    "The same command goes on, and ends where it would have ended"
     write(tmp_path/"own", 120)
-    settings = dict(data_dir=str(tmp_path/"own"), weights="random", device="cpu", folds=2, epochs=6)
-    mine, other = settings | dict(run_dir=str(tmp_path/"run")), settings | dict(run_dir=str(tmp_path/"other"))
-    place = Place(str(tmp_path/"run/folds/0"), "samples/0002.npz", when="after", do="kill")
-    done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(mine)], cwd=ROOT,
-                          env=ENV | place.env | dict(PYTHONPATH=os.pathsep.join(sys.path)))
-    assert done.returncode == -9
+    settings = dict(data_dir=str(tmp_path/"own"), epochs=4, folds=2, weights="random", device="cpu")
+    fold, silent = tmp_path/"run/folds/0", subprocess.DEVNULL
+    place = Place(str(fold), "samples/0002.npz", when="after")
+    words = command("audit", tmp_path/"out.ipynb", run_dir=tmp_path/"run", **settings)
+    process = subprocess.Popen(words, cwd=ROOT, env=ENV | place.env | kernels(tmp_path/"ipython"), stdin=silent,
+                               stdout=silent, stderr=silent)
+    until(place.reached, process, "a second epoch")
+    kill(process)
     assert not (tmp_path/"run/suspects.csv").exists()
-    first = tmp_path/"run/folds/0/samples/0001.npz"
-    kept = first.stat().st_mtime_ns
-    audit(**mine)
-    assert first.stat().st_mtime_ns == kept
-    assert len(audit(**other)) == 120
+    kept = (fold/"samples/0001.npz").stat().st_mtime_ns
+    audit(**settings, run_dir=str(tmp_path/"run"))
+    assert (fold/"samples/0001.npz").stat().st_mtime_ns == kept
+    again = audit(**settings, run_dir=str(tmp_path/"other"))
+    assert len(again) == 120
     assert pd.read_csv(tmp_path/"run/suspects.csv").equals(pd.read_csv(tmp_path/"other/suspects.csv"))
 
 # ---- the estimate of the noise rate

@@ -14,7 +14,7 @@ from noisykit.detection.detectors import detect, write_scores
 from noisykit.errors import sentence
 from noisykit.run import run_method
 from noisykit.train.checkpoint import read_checkpoint, saved_networks
-from notebooks import last_line, warm_run
+from notebooks import last_line
 
 SETTINGS = SMALL | dict(method="ce", noise_rate=0.4, probe_size=30, lr=0.05, quiet=True)
 
@@ -115,8 +115,8 @@ def test_wrong_runs(made, tmp_path):
 def test_the_notebook(made, tmp_path):
     run, scores, rest = made
     before, out = tree(run.folder), f"out: {tmp_path/'repaired'}"
-    done = papermill("debug_labels", tmp_path/"out.ipynb", out, run_dir=run.folder, scores=scores, share=0.1,
-                     model_run=rest.folder, device="cpu")
+    done = papermill("debug_labels", tmp_path/"out.ipynb", out, cold=True, run_dir=run.folder, scores=scores,
+                     share=0.1, model_run=rest.folder, device="cpu")
     assert done.returncode == 0, done.stderr[-2000:]
     expected = relabel(run.folder, scores, 0.1, rest.folder, "cpu").label.tolist()
     assert json.loads((tmp_path/"repaired/repaired.json").read_text()) == expected
@@ -125,6 +125,6 @@ def test_the_notebook(made, tmp_path):
     text = (tmp_path/"out.ipynb").read_text()
     assert "143 of 1,437 images relabelled by the model" in text
     assert "image/png" in text
-    done = warm_run("debug_labels", tmp_path/"out.ipynb", out, run_dir=run.folder, scores=scores)   # a second time
+    done = papermill("debug_labels", tmp_path/"out.ipynb", out, run_dir=run.folder, scores=scores)   # a second time
     assert done.returncode
     assert "must be a new folder" in last_line(done)

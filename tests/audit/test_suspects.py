@@ -11,7 +11,7 @@ import torch
 import yaml
 from torchvision.models import resnet18
 
-from conftest import SMALL, tree
+from conftest import SMALL, papermill, tree
 from layouts import DIGITS, docstrings
 from noisykit.audit.audit import audit
 from noisykit.audit.decisions import DECISIONS, decide, read_decisions, use_decisions, write_decisions
@@ -21,7 +21,7 @@ from noisykit.errors import sentence
 from noisykit.explore.suspects import PAGE, explore_suspects
 from noisykit.plots.suspects import review_figure
 from noisykit.run import run_method
-from notebooks import last_line, outputs, warm_run
+from notebooks import last_line, outputs
 from pictures import digits_of, save_digit
 
 SETTINGS = SMALL | dict(method="ce", noise_rate=0.3, probe_size=30, lr=0.05, quiet=True)
@@ -351,7 +351,7 @@ def test_the_notebook(run, audited, tmp_path, kind):
     rejected = decide(items, items.table.image[:3], "reject")
     write_decisions(decide(items, items.table.image[3], "remove", before=rejected), out)
     given = dict(run_dir=source, decisions=out, yaml=f"out: {tmp_path/'used'}")
-    done = warm_run("debug_labels", tmp_path/"out.ipynb", **given)
+    done = papermill("debug_labels", tmp_path/"out.ipynb", **given)
     assert done.returncode == 0, done.stderr[-2000:]
     settings = yaml.safe_load(re.search(r"-y '(.*)'", printed_command(tmp_path/"out.ipynb"))[1])
     assert settings == use_decisions(source, out, tmp_path/"used")
@@ -360,7 +360,7 @@ def test_the_notebook(run, audited, tmp_path, kind):
                        **settings | dict(epochs=1) | own)
     if kind == "run": assert len(after.all_labels) == len(run.all_labels)
     else: assert 0 < len(after.all_labels) < 119
-    done = warm_run("debug_labels", tmp_path/"out.ipynb", scores="scores.csv", **given)
+    done = papermill("debug_labels", tmp_path/"out.ipynb", scores="scores.csv", **given)
     assert done.returncode
     assert "one of the two" in last_line(done)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import layouts
-from conftest import tree
+from conftest import papermill, tree
 from layouts import docstrings
 from noisykit.data.source import load_dataset
 from noisykit.data.texts import words
@@ -16,7 +16,7 @@ from noisykit.errors import Refused, sentence
 from noisykit.evaluation import evaluate_run
 from noisykit.networks import create_network
 from noisykit.run import run_method
-from notebooks import outputs, warm_run
+from notebooks import outputs
 from refusals import refused
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_engines_agree_on_texts(folder, tmp_path):
     assert abs(jvp - higher).max() < 1e-6 < jvp.std()
 
 def test_the_notebook_draws_the_texts(folder, tmp_path):
-    done = warm_run("run_method", tmp_path/"out.ipynb", method="l2r", data_dir=folder, run_dir=tmp_path/"run", **TEXT)
+    done = papermill("run_method", tmp_path/"out.ipynb", method="l2r", data_dir=folder, run_dir=tmp_path/"run", **TEXT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {"best_fits", "worst_fits"} <= {path.stem for path in (tmp_path/"run/figures").glob("*.png")}
     for output in outputs(tmp_path/"out.ipynb"):

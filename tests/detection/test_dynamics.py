@@ -4,14 +4,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import SMALL
-from held import forked
+from conftest import SMALL, papermill
 from noisykit.errors import Refused, sentence
 from noisykit.evaluation import evaluate_run
 from noisykit.record import Run
 from noisykit.resolve import resolve
 from noisykit.run import run_method
-from notebooks import warm_run
 
 BASE = SMALL | dict(method="ce", probe_size=0, epochs=2, quiet=True)
 
@@ -47,19 +45,6 @@ def test_an_evaluation_after_each_epoch_fills_the_record(plain, tmp_path):
     assert not np.allclose(run.samples("loss"), plain.samples("loss"))
     assert np.allclose(run.samples("loss", 2), run.samples("loss", "final"), atol=1e-6)
     assert np.allclose(run.samples("probs", 2).max(1), run.samples("max_prob", "final"), atol=1e-3)
-
-COMPARED = [("loss", 1), ("probs", 1), ("classes", 1), ("loss", "final_valid"), ("probs", "final_valid")]
-
-def test_evaluated_dynamics_of_two_processes_are_those_of_one(tmp_path):
-    settings = BASE | dict(dynamics="evaluation", keep_probs=2, val_share=.25, val_fold=3, threshold=1,
-                           precision="float64", batch_norm="synced", epochs=1)
-    run_method(**settings, run_dir=str(tmp_path/"one"))
-    del settings["quiet"]
-    assert forked(settings | dict(run_dir=str(tmp_path/"two")), nproc=2) == [0, 0]
-    one, two = Run(tmp_path/"one"), Run(tmp_path/"two")
-    for field, epoch in COMPARED:
-        tolerance = 1e-3 if field == "probs" else 1e-6
-        assert np.allclose(one.samples(field, epoch), two.samples(field, epoch), rtol=0, atol=tolerance), (field, epoch)
 
 # ---- folds
 
@@ -153,7 +138,7 @@ def test_a_run_without_a_test_set(tmp_path):
         for i in range(12):
             pixels = (rng.random((20, 20, 3))*100 + 100*k).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path/"own"/name/f"{i}.png")
-    done = warm_run("run_method", tmp_path/"out.ipynb", "data_options: {hold_out: false, image_size: 16, workers: 0}",
+    done = papermill("run_method", tmp_path/"out.ipynb", "data_options: {hold_out: false, image_size: 16, workers: 0}",
                     method="ce", dataset="imagefolder", data_dir=tmp_path/"own", model="cnn", epochs=2, batch_size=8,
                     device="cpu", run_dir=tmp_path/"run")
     assert done.returncode == 0, done.stderr[-1500:]

@@ -14,7 +14,6 @@ from noisykit.detection.lstm import train_detector
 from noisykit.errors import Refused, sentence
 from noisykit.record import Run
 from noisykit.run import run_method
-from notebooks import warm_run
 
 SMALL = dict(method="ce", dataset="digits", noise="symmetric", noise_rate=0.3, lr=0.05, probe_size=20, epochs=3,
              device="cpu", quiet=True)
@@ -194,7 +193,7 @@ def test_an_imported_run_is_not_trained_on(files, tmp_path):
 def test_the_notebook(run, tmp_path):
     done = papermill("exchange_dynamics", tmp_path/"out.ipynb", run_dir=run.folder, folder=tmp_path/"files")
     assert done.returncode == 0, done.stderr[-3000:]
-    done = warm_run("exchange_dynamics", tmp_path/"out.ipynb", run_dir=tmp_path/"back", folder=tmp_path/"files",
+    done = papermill("exchange_dynamics", tmp_path/"out.ipynb", run_dir=tmp_path/"back", folder=tmp_path/"files",
                     way="import")
     assert done.returncode == 0, done.stderr[-3000:]
     assert Run(tmp_path/"back").finished

@@ -11,7 +11,6 @@ from noisykit.errors import sentence
 from noisykit.record import Run
 from noisykit.run import run_method
 from noisykit.streams import torch_stream
-from notebooks import warm_run
 
 SMALL = dict(method="ce", dataset="digits", lr=0.05, probe_size=0, device="cpu", quiet=True)
 
@@ -156,6 +155,6 @@ def test_the_notebook(run, tmp_path):
     done = papermill("train_detector", tmp_path/"out.ipynb", f"out: {out}", runs=run.folder, epochs=2)
     assert done.returncode == 0, done.stderr[-3000:]
     assert load_detector(out).about == train_detector(Run(run.folder), epochs=2).about
-    done = warm_run("train_detector", tmp_path/"out.ipynb", f"out: {out}", runs=run.folder)
+    done = papermill("train_detector", tmp_path/"out.ipynb", f"out: {out}", runs=run.folder)
     assert done.returncode
     assert "exists already" in done.stderr

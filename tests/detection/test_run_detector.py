@@ -1,6 +1,5 @@
 """Detectors on real records: their notebook, their files, runs that were cut off, threshold samples and folds."""
 import math
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,24 +11,17 @@ from noisykit.detection.measures import measure, with_intervals
 from noisykit.errors import sentence
 from noisykit.record import Run
 from noisykit.run import run_method
-from notebooks import warm_run
 
 def by_index(run, name): return detect(run, name).sort_values("index").score.to_numpy()
 
-@pytest.fixture
-def folder(tmp_path, l2r_run):
-    "A copy of a finished run's folder"
-    shutil.copytree(l2r_run[1], tmp_path/"run")
-    return tmp_path/"run"
-
 # ---- a run, and its files
 
-def test_a_run_that_was_cut_off(folder, l2r_run):
+def test_a_run_that_was_cut_off(copy_of_l2r, l2r_run):
     "Killed after it had written the second epoch's samples, in the middle of the row"
-    text = (folder/"metrics.csv").read_text()
-    (folder/"metrics.csv").write_text(text[:-20])
-    for path in folder.glob("samples/final*"): path.unlink()
-    whole, run = Run(l2r_run[1]), Run(folder)
+    text = (copy_of_l2r/"metrics.csv").read_text()
+    (copy_of_l2r/"metrics.csv").write_text(text[:-20])
+    for path in copy_of_l2r.glob("samples/final*"): path.unlink()
+    whole, run = Run(l2r_run[1]), Run(copy_of_l2r)
     assert len(run.metrics) == 1
     assert len(whole.metrics) == 2
     assert np.allclose(-by_index(run, "aum"), whole.samples("margin", 1))
@@ -38,11 +30,11 @@ def test_a_run_that_was_cut_off(folder, l2r_run):
     tables, left_out = detect_all(run)
     assert {"aum", "weight", "forgetting"} <= set(tables)
     assert {"confident", "self_confidence"} <= set(left_out)
-    (folder/"metrics.csv").write_text(text.splitlines()[0] + "\n")
-    assert "no whole epoch" in sentence(detect, Run(folder), "aum")
+    (copy_of_l2r/"metrics.csv").write_text(text.splitlines()[0] + "\n")
+    assert "no whole epoch" in sentence(detect, Run(copy_of_l2r), "aum")
 
-def test_scores_are_read_back(folder):
-    run = Run(folder)
+def test_scores_are_read_back(copy_of_l2r):
+    run = Run(copy_of_l2r)
     table = detect(run, "aum")
     assert pd.read_csv(write_scores(run, "aum", table)).equals(table)
     assert table.score.is_monotonic_decreasing
@@ -61,38 +53,39 @@ def test_measures(l2r_run):
 
 # ---- the notebook
 
-def test_the_notebook(folder, tmp_path):
+def test_the_notebook(copy_of_l2r, tmp_path):
     "Every detector that can; nothing but scores and a figure is written"
-    before = tree(folder)
-    done = papermill("run_detector", tmp_path/"out.ipynb", runs=folder, top=5)
+    before = tree(copy_of_l2r)
+    done = papermill("run_detector", tmp_path/"out.ipynb", runs=copy_of_l2r, top=5)
     assert done.returncode == 0, done.stderr[-2000:]
-    allowed, left_out = detect_all(folder)
-    assert {path.stem for path in (folder/"scores").glob("*.csv")} == {*allowed, "measures"}
+    allowed, left_out = detect_all(copy_of_l2r)
+    assert {path.stem for path in (copy_of_l2r/"scores").glob("*.csv")} == {*allowed, "measures"}
     assert {"aum", "weight", "loss"} <= set(allowed)
-    measured = pd.read_csv(folder/"scores"/"measures.csv", index_col=0)
+    measured = pd.read_csv(copy_of_l2r/"scores"/"measures.csv", index_col=0)
     for name, table in allowed.items():
-        assert pd.read_csv(folder/"scores"/f"{name}.csv").equals(table)
+        assert pd.read_csv(copy_of_l2r/"scores"/f"{name}.csv").equals(table)
         assert np.isclose(measured.roc_auc[name], measure(table)["roc_auc"])
     text = (tmp_path/"out.ipynb").read_text()
     for name in left_out: assert f"{name} left out" in text
-    after = {path: content for path, content in tree(folder).items() if not path.startswith("scores/")}
+    after = {path: content for path, content in tree(copy_of_l2r).items() if not path.startswith("scores/")}
     after.pop("figures/detectors.png")
     assert after == before
 
-def test_the_notebook_without_known_flips(folder, tmp_path):
-    labels = pd.read_csv(folder/"labels.csv")
-    labels.assign(true=labels.given, flipped=False).to_csv(folder/"labels.csv", index=False)
-    done = warm_run("run_detector", tmp_path/"out.ipynb", "detectors: [aum, loss]", runs=folder, top=5)
+def test_the_notebook_without_known_flips(copy_of_l2r, tmp_path):
+    labels = pd.read_csv(copy_of_l2r/"labels.csv")
+    labels.assign(true=labels.given, flipped=False).to_csv(copy_of_l2r/"labels.csv", index=False)
+    done = papermill("run_detector", tmp_path/"out.ipynb", "detectors: [aum, loss]", runs=copy_of_l2r, top=5)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {path.name for path in (folder/"scores").iterdir()} == {"aum.csv", "loss.csv"}
+    assert {path.name for path in (copy_of_l2r/"scores").iterdir()} == {"aum.csv", "loss.csv"}
     assert "rankings only" in (tmp_path/"out.ipynb").read_text()
 
-def test_the_notebook_refuses(folder, tmp_path):
-    for yaml, runs, said in (("detectors: [aum, amu]", folder, "did you mean 'aum'"), ("", tmp_path, "no config.yaml")):
-        done = warm_run("run_detector", tmp_path/"out.ipynb", yaml, runs=runs)
+def test_the_notebook_refuses(copy_of_l2r, tmp_path):
+    for yaml, runs, said in (("detectors: [aum, amu]", copy_of_l2r, "did you mean 'aum'"),
+                             ("", tmp_path, "no config.yaml")):
+        done = papermill("run_detector", tmp_path/"out.ipynb", yaml, runs=runs)
         assert done.returncode
         assert said in done.stderr
-    assert not (folder/"scores").exists()
+    assert not (copy_of_l2r/"scores").exists()
 
 # ---- threshold samples and folds
 
@@ -142,7 +135,7 @@ def test_the_notebook_of_several_runs(folds, tmp_path):
     table = detect(folds, "confident")
     measured = measure(table)
     runs = ", ".join(str(run.folder) for run in folds)
-    done = warm_run("run_detector", tmp_path/"out.ipynb", f"runs: [{runs}]\ndetectors: [confident, aum]", top=5)
+    done = papermill("run_detector", tmp_path/"out.ipynb", f"runs: [{runs}]\ndetectors: [confident, aum]", top=5)
     assert done.returncode == 0, done.stderr[-2000:]
     said = (f"confident calls {table.called.sum():,} of 1,437 mislabelled: "
             f"precision {measured['precision']:.1%}, recall {measured['recall']:.1%}")

@@ -1,15 +1,12 @@
-"""DivideMix: what it learns and believes, what its steps see, odd data, several processes. Runs on scikit-learn's
-digits."""
+"""DivideMix: what it learns and believes, what its steps see, odd data. Runs on scikit-learn's digits."""
 import numpy as np
 import pytest
 import torch
 
 from conftest import SMALL
-from held import forked
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.methods.dividemix import divided, in_steps, p_small
-from noisykit.record import Run
 from noisykit.run import run_method
 from noisykit.train.checkpoint import read_checkpoint, saved_networks
 from refusals import refused
@@ -80,45 +77,6 @@ def test_losses_that_are_all_the_same():
     assert (p_small(np.zeros(9)) == 1).all()
     assert (p_small(np.array([0.0])) == 1).all()
 
-# ---- several processes, with options that the contract of all methods does not have
-
-PAIRS = {
-    "asymmetric": dict(noise="asymmetric", noise_rate=0.4, noise_options=dict(map="next"), epochs=2,
-                       options=dict(warm_up=1, confidence_penalty=True, lambda_u=0.0)),
-    "averaged losses, parts of different size": dict(options=dict(warm_up=0, history=2), batch_size=61, epochs=2),
-    "batch norm over all": dict(method="dividemix+mo", batch_norm="synced", epochs=2,
-                                options=dict(warm_up=1, p_threshold=0.99, ema_decay=0.9)),
-}
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    "(name, number of processes) -> run"
-    folder = tmp_path_factory.mktemp("pairs")
-    usual = TINY | dict(precision="float64", batch_norm="frozen", data_options=dict(train_size=300))
-    runs = {}
-    for number, (name, own) in enumerate(PAIRS.items()):
-        for nproc in (1, 2):
-            runs[name, nproc] = usual | own | dict(run_dir=str(folder/f"{number}-{nproc}"))
-    for (_, nproc), settings in runs.items():
-        if nproc == 1: run_method(quiet=True, **settings)
-        else: assert forked(settings, nproc=2) == [0, 0]
-    return {key: Run(settings["run_dir"]) for key, settings in runs.items()}
-
-def distance(one, two):
-    "The largest relative distance of the floats of two states"
-    names = [name for name in one if one[name].is_floating_point() and one[name].norm()]
-    return max(float((one[name] - two[name]).norm()/one[name].norm()) for name in names)
-
-@pytest.mark.parametrize("name", PAIRS)
-def test_two_processes_are_one(pairs, name):
-    one, two = pairs[name, 1], pairs[name, 2]
-    assert one.metrics.objective.tolist() == pytest.approx(two.metrics.objective.tolist(), rel=1e-9)
-    one, two = read_checkpoint(one), read_checkpoint(two)
-    assert distance(one["net"], two["net"]) < 1e-10
-    first, second = one["parts"][0], two["parts"][0]   # the other network, and the opinions
-    assert distance(first["net"], second["net"]) < 1e-10
-    assert np.allclose(first["w"], second["w"], atol=1e-9)
-
 # ---- odd settings, and what is refused
 
 ODD = [
@@ -128,7 +86,6 @@ ODD = [
     dict(options=dict(warm_up=0, p_threshold=0.9999)),
     dict(options=dict(warm_up=0, p_threshold=1e-9)),
     dict(noise_rate=0.9, options=dict(warm_up=1, history=5)),
-    dict(precision="bfloat16"),
     dict(optimizer="adam", lr=1e-3),
     dict(grad_clip=0.1),
     dict(val_share=0.2),

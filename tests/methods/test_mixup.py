@@ -27,6 +27,7 @@ def test_the_record_holds_what_was_chosen(tmp_path):
     last = run.metrics.iloc[-1]
     for name, values in (("beta", beta[-1]), ("weight", weight[-1])):
         assert last[f"{name}_flipped"] == pytest.approx(values[run.labels.flipped].mean(), rel=1e-5)
+    assert set(kept(run)) == {"beta", "weight"}
     assert np.array_equal(kept(run)["beta"], beta[-1])   # every sample came by once
 
 def test_hard_targets(tmp_path):
@@ -75,7 +76,6 @@ def test_both_engines_learn_the_same(tmp_path, settings):
     assert np.allclose(jvp.samples("loss", 1), higher.samples("loss", 1), atol=1e-5)
 
 OTHER_SETTINGS = [
-    dict(precision="bfloat16"),
     dict(optimizer="adam", lr=1e-3),
     dict(options=dict(weighting="clamp")),
 ]

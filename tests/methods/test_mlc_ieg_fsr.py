@@ -35,12 +35,8 @@ METHODS = [
     dict(method="fsr", options=QUEUE | dict(after=0)),
 ]
 OTHER_SETTINGS = [
-    dict(precision="bfloat16"),
     dict(optimizer="adam", lr=1e-3),
     dict(batch_norm="frozen"),
-    dict(batch_norm="synced"),
-    dict(meta_level="last"),
-    dict(meta_level="all"),
     dict(noise="none", noise_rate=None),
 ]
 
