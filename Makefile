@@ -54,7 +54,7 @@ test: $(STAMP)
 	@echo "== 4/5 notebooks as tests"
 	@OMP_NUM_THREADS=1 '$(BIN)/nbdev_test' --n_workers 2 --do_print </dev/null # one thread each: two processes that wait for each other's cores are many times slower
 	@echo "== 5/5 tests"
-	@OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist loadscope tests </dev/null
+	@OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist worksteal tests </dev/null
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist worksteal -m long tests </dev/null

@@ -1,8 +1,15 @@
 """What the tests share: real papermill runs of the real notebooks, in processes of their own."""
-import hashlib, os, shutil, subprocess, sys
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import warm
+from shared import once
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
@@ -10,22 +17,35 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def command(notebook, out=None, yaml="", **params):
     "papermill's command line; `yaml` for dictionaries"
-    words = [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", *([str(out)] if out else []), "-k", "python3", "--no-progress-bar"]
-    for k, v in params.items(): words += ["-p", k, str(v)]
+    words = [sys.executable, "-m", "papermill", f"nbs/{notebook}.ipynb", *([str(out)] if out else [])]
+    words += ["-k", "python3", "--no-progress-bar"]
+    for name, value in params.items(): words += ["-p", name, str(value)]
     return words + (["-y", yaml] if yaml else [])
 
-def papermill(notebook, out=None, yaml="", **params):
-    "Run a notebook to its end: a CompletedProcess with rc, stdout and stderr"
-    return subprocess.run(command(notebook, out, yaml, **params), cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def papermill(notebook, out=None, yaml="", cold=False, **params):
+    """Run a notebook to its end: a CompletedProcess with returncode, stdout and stderr. `cold`: by papermill itself and
+    a kernel, as a user does it; every notebook once, see runs/test_commands.py. Else in a fraction of the time"""
+    words = command(notebook, out, yaml, **params)
+    if not cold: return warm.papermill(words, ROOT)
+    return subprocess.run(words, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 def tree(folder):
     "Path -> hash of everything below a folder"
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+    files = [p for p in sorted(Path(folder).rglob("*")) if p.is_file()]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 SMALL = dict(dataset="digits", noise="symmetric", noise_rate=0.6, probe_size=50, epochs=2, device="cpu")
 
 @pytest.fixture(scope="session")
 def l2r_run(tmp_path_factory):
-    "One finished papermill run that several tests read: (process, run folder, executed notebook)"
-    d = tmp_path_factory.mktemp("l2r")
-    return papermill("run_method", d/"out.ipynb", method="l2r", run_dir=d/"run", **SMALL), d/"run", d/"out.ipynb"
+    "One finished papermill run that several tests read and leave as it is: (executed notebook, run folder)"
+    def make(folder):
+        done = papermill("run_method", folder/"out.ipynb", cold=True, method="l2r", run_dir=folder/"run", **SMALL)
+        assert done.returncode == 0, done.stderr[-3000:]
+    folder = once(tmp_path_factory, "l2r", make)
+    return folder/"out.ipynb", folder/"run"
+
+@pytest.fixture
+def copy_of_l2r(l2r_run, tmp_path):
+    "The same run in a folder that a test may change"
+    return Path(shutil.copytree(l2r_run[1], tmp_path/"copy"))

@@ -1,23 +1,23 @@
-"""What every method keeps, whoever adds one: it trains and fills the record, goes on after a stop to the same bits, is
-one run in two processes, trains in bfloat16, looks ahead without moving anything, and answers a wrong option in a
-sentence. The cases come from the registries: a new method is among them without a line here."""
+"""What every method keeps, whoever adds one: it trains and fills the record, goes on after a stop to the same bits,
+trains in bfloat16, looks ahead without moving anything, and answers a wrong option in a sentence; that several processes
+are one is in test_two_processes.py. The cases come from the registries: a new method is among them without a line here."""
 import copy
 from dataclasses import fields
+from functools import partial
 from unittest import mock
 
 import numpy as np
 import pytest
 
-import helpers
-from cases import CASES, COMBINED, EPOCHS, METHODS, method_of, settings
+from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, REMEMBERING, in_one_process, method_of, settings
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
-from noisykit.processes import Stopped, launch
+from noisykit.processes import Stopped
 from noisykit.record import NETWORK_FIELDS, Run
 from noisykit.run import run_method
 from noisykit.train.method import ADDONS, expanded, known_methods
 from noisykit.train.trainer import Trainer
-from shared import arrays, assert_same_run, checkpoint, distances, once, one_thread, told_to_stop, unequal
+from shared import assert_same_run, checkpoint, one_thread, told_to_stop, unequal
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -28,19 +28,7 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     "case -> folder of its uninterrupted run in one process"
-    def folder_of(case):
-        def train(folder): run_method(quiet=True, **CASES[case], run_dir=str(folder/"run"))
-        return once(tmp_path_factory, f"whole {case}", train)/"run"
-    return folder_of
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    "case -> folder of its run in two processes; all are trained in one launch"
-    def train(folder):
-        runs = [kw | dict(nproc=2, run_dir=str(folder/case/"run")) for case, kw in CASES.items()]
-        launch(helpers.train_all, runs, nproc=2)
-    folder = once(tmp_path_factory, "pairs", train)
-    return lambda case: folder/case/"run"
+    return partial(in_one_process, tmp_path_factory)
 
 @every_case
 def test_it_trains_and_fills_the_record(case, whole):
@@ -66,25 +54,20 @@ def test_its_networks_are_saved(case, whole):
     assert len(table) == len(columns)
     assert sorted(table.accuracy) == sorted(run.metrics[columns].iloc[-1])
 
-@every_case
-def test_it_goes_on_to_the_same_bits(case, whole, tmp_path):
-    "Told to stop in the middle of the second epoch, then asked again"
+# (epoch, step) after which a run is told to stop. DivideMix's second network takes its turn after the first one's steps
+STOPS = [(case, 2, 2) for case in [*CASES, *REMEMBERING]]
+STOPS += [("dividemix, averaged losses", epoch, step) for epoch, step in ((1, 1), (1, 4), (2, 5))]
+
+@pytest.mark.parametrize("case, epoch, step", STOPS)
+def test_it_goes_on_to_the_same_bits(case, epoch, step, whole, tmp_path):
+    "Told to stop in the middle of an epoch, then asked again"
     folder = tmp_path/"run"
-    again = CASES[case] | dict(run_dir=str(folder))
-    with told_to_stop(method_of(again["method"]), folder, epoch=2, step=2), pytest.raises(Stopped):
+    again = EVERY[case] | dict(run_dir=str(folder))
+    with told_to_stop(method_of(again["method"]), folder, epoch, step), pytest.raises(Stopped):
         run_method(quiet=True, **again)
-    assert len(checkpoint(folder)["middle"]["losses"]) == 3
+    assert len(checkpoint(folder)["middle"]["losses"]) == step + 1
     run_method(quiet=True, **again)
     assert_same_run(folder, whole(case))
-
-@every_case
-def test_two_processes_are_one(case, whole, pairs):
-    one, two = whole(case), pairs(case)
-    apart = distances(checkpoint(two), checkpoint(one))
-    assert {k: v for k, v in apart.items() if v > 1e-10} == {}
-    a, b = arrays(one), arrays(two)
-    assert a.keys() == b.keys()
-    for name in a: assert np.allclose(a[name], b[name], rtol=1e-5, atol=1e-6), name
 
 @every_case
 def test_it_trains_in_bfloat16(case, tmp_path):

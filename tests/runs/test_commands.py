@@ -1,79 +1,156 @@
-"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they stand, on small real images. `python tests/tools/commands.py` runs them all."""
+"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they
+stand, on small real images. `python tests/tools/commands.py` runs them all. And the tables of two studies."""
 import ast
 import json
 import shlex
 
 import pandas as pd
 import pytest
+import yaml
 
 import commands
 import warm
 from conftest import ROOT, papermill
 from noisykit.record import Run
 from noisykit.resolve import resolve
+from shared import once
 
 LINES = dict(commands.lines())
 
-def known(notebook):
-    cell = next(c for c in json.loads((ROOT/notebook).read_text())["cells"] if "parameters" in c["metadata"].get("tags", []))
-    return {t.id for node in ast.parse("".join(cell["source"])).body for t in node.targets}
+def parameters(notebook):
+    "Names that the notebook's tagged cell sets"
+    cells = json.loads((ROOT/notebook).read_text())["cells"]
+    cell = next(c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    names = set()
+    for node in ast.parse("".join(cell["source"])).body: names |= {target.id for target in node.targets}
+    return names
 
 @pytest.mark.parametrize("what", LINES)
 def test_every_line_is_one_that_its_notebook_takes(what):
     given, notebook = commands.parameters(LINES[what]), shlex.split(LINES[what])[1]
-    assert set(given) <= known(notebook)
+    assert set(given) <= parameters(notebook)
     if "run_method" in notebook: resolve(device="cpu", **given)   # no data needed: names, studies, options
 
+# ---- lines that are run
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory): commands.make_data(d := tmp_path_factory.mktemp("commands")); return d
+def folder(tmp_path_factory): return once(tmp_path_factory, "commands", commands.make_data)
 
-SHOWN = ["open-set noise", "SLN+MO", "sample dissection of a run", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "Mixup, hard", "label shares of a run", "MLC, texts",
-         "IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", "IEG, evaluation of a saved run, ResNet-29", "IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", "FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2",
-         *(f"training dynamics, {w}" for w in ("step 1, CIFAR-10, uniform 0.2", "step 1, a run's dynamics as the study's files", "step 2, a detector from CIFAR-10, 0.2", "which labels are wrong, CIFAR-10", "step 3, CIFAR-10, uniform 0.2, without 0.2"))]
+# the line that papermill itself runs, with a kernel, is the only one of its notebook here
+COLD = {"open-set noise", "sample dissection of a run", "IEG, evaluation of a saved run, ResNet-29",
+        "training dynamics, step 1, a run's dynamics as the study's files",
+        "training dynamics, step 2, a detector from CIFAR-10, 0.2",
+        "training dynamics, which labels are wrong, CIFAR-10"}
 
-# the first line of each notebook is a command as it stands, with a kernel; the others run in a process that has all imported
-COLD = {shlex.split(LINES[what])[1]: what for what in reversed(SHOWN)}.values()
-
-@pytest.mark.parametrize("what", SHOWN)   # the third draws the second, label shares and evaluation are of the one before, the last five build on each other
-def test_some_lines_run(folder, what):
-    done = commands.run(LINES[what], folder) if what in COLD else warm.papermill(commands.small(LINES[what]), folder)
+def run(what, folder):
+    if what in COLD: done = commands.run(LINES[what], folder)
+    else: done = warm.papermill(commands.small(LINES[what]), folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    if what == "SLN+MO": assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
-    if what.startswith("label"): assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
-    if what.startswith("sample"): assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
-    if what.startswith("MLC"): assert Run(folder/"runs/mlc-text").has("target")
-    if "evaluation" in what: assert f"{Run(folder/'runs/ieg-cifar10-resnet29').metrics.test_accuracy_ema.iloc[-1]:.4f}".rstrip("0") in printed(folder/"runs/evaluation.ipynb")
-    if "WebVision" in what: assert {"test_accuracy_ema", "imagenet_accuracy_ema"} <= set((run := Run(folder/"runs/ieg-webvision")).metrics) and run.config["nproc"] == 2 and len(run.data["clean"]) == 12
-    if what.startswith("FSR"): assert (run := Run(folder/"runs/fsr-tail-noise-cifar10")).samples("weight", 1).std() == 0 < run.samples("weight", 2).std() and run.labels.flipped.any() and "queue_purity" in run.metrics
 
-    if "study's files" in what: assert {"training_dynamics.npz", "metadata.pth"} <= {p.name for p in (folder/"runs/td-cifar10-0.2-files").iterdir()}
-    if what.endswith("without 0.2"):
-        run, scores = Run(folder/"runs/retrain-cifar10-0.2"), pd.read_csv(folder/"runs/td-cifar10-0.2/scores/lstm.csv")
-        assert run.all_labels.split.value_counts().to_dict() == dict(train=192, removed=48) and (run.all_labels.given == Run(folder/"runs/td-cifar10-0.2").all_labels.given).all()
-        assert set(run.all_labels.query("split == 'removed'").index) == set(scores.sort_values("score", ascending=False)["index"][:48])
+@pytest.mark.parametrize("what", ["open-set noise", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "MLC, texts"])
+def test_a_line(folder, what):
+    run(what, folder)
+    if what == "MLC, texts": assert Run(folder/"runs/mlc-text").has("target")
+
+def test_lines_of_sln(folder):
+    run("SLN+MO", folder)
+    assert Run(folder/"runs/sln+mo-cifar10-sym0.4-s123").readable("final_ema")
+    run("sample dissection of a run", folder)
+    assert (folder/"runs/sln+mo-cifar10-sym0.4-s123/figures/sample_dissect.png").is_file()
+
+def test_lines_of_mixup(folder):
+    run("Mixup, hard", folder)
+    run("label shares of a run", folder)
+    assert (folder/"runs/isic-mixup-hard-0.4/figures/beta.png").is_file()
+
+def test_lines_of_ieg(folder):
+    run("IEG, CIFAR-10, asymmetric 0.4, ResNet-29, 100 clean images", folder)
+    run("IEG, evaluation of a saved run, ResNet-29", folder)
+    accuracy = Run(folder/"runs/ieg-cifar10-resnet29").metrics.test_accuracy_ema.iloc[-1]
+    assert f"{accuracy:.4f}".rstrip("0") in printed(folder/"runs/evaluation.ipynb")
+
+def test_a_line_for_several_gpus(folder):
+    run("IEG, WebVision mini, ImageNet's validation set beside, 8 GPUs", folder)
+    found = Run(folder/"runs/ieg-webvision")
+    assert {"test_accuracy_ema", "imagenet_accuracy_ema"} <= set(found.metrics)
+    assert found.config["nproc"] == 2 and len(found.data["clean"]) == 12
+
+def test_a_line_of_fsr(folder):
+    run("FSR, long-tailed CIFAR-10 with noise, 50 to 1, uniform 0.2", folder)
+    found = Run(folder/"runs/fsr-tail-noise-cifar10")
+    assert found.samples("weight", 1).std() == 0 < found.samples("weight", 2).std()
+    assert found.labels.flipped.any() and "queue_purity" in found.metrics
+
+def test_lines_of_training_dynamics(folder):
+    run("training dynamics, step 1, CIFAR-10, uniform 0.2", folder)
+    first = Run(folder/"runs/td-cifar10-0.2")
+    run("training dynamics, step 1, a run's dynamics as the study's files", folder)
+    written = {p.name for p in (folder/"runs/td-cifar10-0.2-files").iterdir()}
+    assert {"training_dynamics.npz", "metadata.pth"} <= written
+    run("training dynamics, step 2, a detector from CIFAR-10, 0.2", folder)
+    run("training dynamics, which labels are wrong, CIFAR-10", folder)
+    run("training dynamics, step 3, CIFAR-10, uniform 0.2, without 0.2", folder)
+    again, scores = Run(folder/"runs/retrain-cifar10-0.2"), pd.read_csv(first.folder/"scores/lstm.csv")
+    assert again.all_labels.split.value_counts().to_dict() == dict(train=192, removed=48)
+    assert (again.all_labels.given == first.all_labels.given).all()
+    most = scores.sort_values("score", ascending=False)["index"][:48]
+    assert set(again.all_labels.query("split == 'removed'").index) == set(most)
+
+def cold_and_all():
+    "(notebooks that papermill itself runs in a test, all that a test runs)"
+    shown = {shlex.split(LINES[what])[1] for what in COLD}
+    cold = {notebook.removeprefix("nbs/").removesuffix(".ipynb") for notebook in shown}
+    everything = set(cold)
+    for path in sorted((ROOT/"tests").rglob("test_*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "papermill": continue
+            if not isinstance(call.args[0], ast.Constant): continue
+            everything.add(call.args[0].value)
+            if any(word.arg == "cold" for word in call.keywords) or len(call.args) > 3: cold.add(call.args[0].value)
+    return cold, everything
+
+def test_papermill_itself_runs_every_notebook_once():
+    "The other tests let a process that has all imported do the same, see warm.py"
+    cold, everything = cold_and_all()
+    assert "run_method" in cold and cold == everything
+
+# ---- tables of studies
 
 def printed(notebook):
     "What its cells put out, not what they say"
     cells = json.loads(notebook.read_text())["cells"]
-    return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for c in cells for o in c.get("outputs", []))
+    outputs = [o for c in cells for o in c.get("outputs", [])]
+    return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for o in outputs)
+
+SETTINGS = dict(epochs=2, device="cpu")
 
 def test_the_table(tmp_path):
-    done = papermill("studies/sln", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
-                     yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu, probe_size: 0}}, seeds: [0], laws: {{symmetric: {{sigma: 0.5}}}}, out: {tmp_path/'runs.csv'}}}")
+    done = papermill("studies/sln", tmp_path/"out.ipynb", yaml.safe_dump(dict(
+        data_options=dict(train_size=300), settings=SETTINGS | dict(probe_size=0), seeds=[0],
+        laws=dict(symmetric=dict(sigma=.5)), out=str(tmp_path/"runs.csv"))),
+        cold=True, dataset="digits", runs_dir=tmp_path/"runs", by="loop")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4 and "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
+    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4
+    assert "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
 
 def test_the_isic_table(tmp_path):
-    done = papermill("studies/isic", tmp_path/"out.ipynb", dataset="digits", runs_dir=tmp_path/"runs", by="loop",
-                     yaml=f"{{data_options: {{train_size: 300}}, settings: {{epochs: 2, device: cpu}}, seeds: [0], rows: [Baseline, 'Proposal, upper bound'], out: {tmp_path/'runs.csv'}}}")
+    done = papermill("studies/isic", tmp_path/"out.ipynb", yaml.safe_dump(dict(
+        data_options=dict(train_size=300), settings=SETTINGS, seeds=[0], rows=["Baseline", "Proposal, upper bound"],
+        out=str(tmp_path/"runs.csv"))), cold=True, dataset="digits", runs_dir=tmp_path/"runs", by="loop")
     assert done.returncode == 0, done.stderr[-2000:]
     table = pd.read_csv(tmp_path/"runs.csv")
     assert table.row.tolist() == ["Baseline", "Baseline", "Proposal, upper bound"] and table.rate.tolist() == [0, 0.4, 0.4]
     assert Run(tmp_path/"runs"/table.trial[2]).config["options"]["pseudo_run"] == str(tmp_path/"runs"/table.trial[0])
-    said, bound, base = printed(tmp_path/"out.ipynb"), *(table.set_index("row").test_accuracy.iloc[i] for i in (2, 1))
-    assert "the upper bound is the best row" in said and f"{100*(bound - base):+.1f}" in said and ("yes (1 of 1 seed)" if bound > base else "no (0 of 1 seed)") in said
+    _, base, bound = table.test_accuracy
+    said = printed(tmp_path/"out.ipynb")
+    assert "the upper bound is the best row" in said and f"{100*(bound - base):+.1f}" in said
+    assert ("yes (1 of 1 seed)" if bound > base else "no (0 of 1 seed)") in said
 
-@pytest.mark.parametrize("wrong, sentence", [("rates: [0, 0.4]", "rates must be above 0"), ("seeds: []", "need one entry or more"), ("settings: {probe_size: 7}", "settings must not hold probe_size")])
+WRONG = [("rates: [0, 0.4]", "rates must be above 0"), ("seeds: []", "need one entry or more"),
+         ("settings: {probe_size: 7}", "settings must not hold probe_size")]
+
+@pytest.mark.parametrize("wrong, sentence", WRONG)
 def test_the_isic_table_refuses(tmp_path, wrong, sentence):
     done = papermill("studies/isic", tmp_path/"out.ipynb", runs_dir=tmp_path/"runs", yaml=f"{{{wrong}}}")
-    assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1] and not (tmp_path/"runs").exists()
+    assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path/"runs").exists()

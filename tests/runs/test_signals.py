@@ -11,28 +11,21 @@ import pytest
 import yaml
 
 from conftest import ENV, ROOT, SMALL, command, papermill
-from held import PATIENCE, Place, forked, until
+from held import PATIENCE, Place, family, forked, kernels, until
 from noisykit.record import Run
 from shared import assert_same_run, checkpoint
 
 TINY = SMALL | dict(probe_size=20, epochs=3, data_options=dict(train_size=600))   # 10 steps an epoch
 QUIET = dict(cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
-@pytest.fixture
-def kernels(tmp_path):
-    "Environment in which papermill's kernels look for HELD"
-    startup = tmp_path/"ipython/profile_default/startup"
-    startup.mkdir(parents=True)
-    here = str(ROOT/"tests/support")
-    (startup/"held.py").write_text(f"import sys\nsys.path.insert(0, {here!r})\nimport held\nheld.install()\n")
-    return ENV | dict(IPYTHONDIR=str(tmp_path/"ipython"))
-
 def as_yaml(kw): return yaml.safe_dump({k: v for k, v in kw.items() if isinstance(v, dict)})
 
 def plain(kw): return {k: v for k, v in kw.items() if not isinstance(v, dict)}
 
-def start_papermill(out, kw, env):
+def start_papermill(out, kw, place):
+    "papermill on these settings, up to a place"
     words = command("run_method", out, as_yaml(kw), **plain(kw))
+    env = ENV | place.env | kernels(place.signs/"ipython")
     return subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, **QUIET)
 
 def again_by_papermill(out, kw):
@@ -47,8 +40,6 @@ def start(kw, place, **how):
     words = [sys.executable, str(ROOT/"tests/support/held.py"), str(file)]
     return subprocess.Popen(words, env=ENV | place.env, stdout=subprocess.PIPE, **QUIET | how)
 
-def family(process): return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-
 def whole(folder, kw, nproc=1):
     assert forked(kw | dict(run_dir=str(folder)), nproc=nproc) == [0]*nproc
     return folder
@@ -56,18 +47,18 @@ def whole(folder, kw, nproc=1):
 # ---- told to stop
 
 @pytest.mark.parametrize("method, nproc", [("l2r", 1), ("mixup_soft", 2)])
-def test_papermill_is_told_to_stop(tmp_path, kernels, method, nproc):
+def test_papermill_is_told_to_stop(tmp_path, method, nproc):
     """Nothing is left running, and not even the steps of the unfinished epoch are lost; the second method remembers
     something of each sample"""
     folder = tmp_path/"run"
     kw = TINY | dict(method=method, run_dir=str(folder))
     place = Place(str(folder), "step 14")
-    process = start_papermill(tmp_path/"out.ipynb", kw | dict(nproc=nproc), kernels | place.env)
+    process = start_papermill(tmp_path/"out.ipynb", kw | dict(nproc=nproc), place)
     for rank in range(nproc): until(lambda: place.reached(rank), process, "step 14")
     members = family(process)
     process.terminate()
     assert process.wait(PATIENCE) == -signal.SIGTERM
-    assert not psutil.wait_procs(members, timeout=PATIENCE)[1], "processes are left"
+    assert not psutil.wait_procs(members[1:], timeout=PATIENCE)[1], "processes are left"
     saved = checkpoint(folder)
     assert (saved["epoch"], saved["steps"], len(saved["middle"]["losses"])) == (1, 14, 4)
     assert "step 4 of the next" in again_by_papermill(tmp_path/"out.ipynb", kw | dict(nproc=nproc))
@@ -101,12 +92,12 @@ def test_a_signal_to_the_whole_group(tmp_path):
 
 # ---- errors and deaths in one of the processes
 
-def test_an_exception_in_a_process_is_survived(tmp_path, kernels):
+def test_an_exception_in_a_process_is_survived(tmp_path):
     "It happens once: all are started again from the checkpoint, and the run ends as if nothing had happened"
     folder = tmp_path/"run"
     kw = TINY | dict(method="l2r", nproc=2, run_dir=str(folder))
     place = Place(str(folder), "step 25", do="raise", rank=1, once=True)
-    process = start_papermill(tmp_path/"out.ipynb", kw, kernels | place.env)
+    process = start_papermill(tmp_path/"out.ipynb", kw, place)
     assert process.wait(PATIENCE) == 0, process.stderr.read()[-3000:]
     assert place.reached(1)
     text = (tmp_path/"out.ipynb").read_text()

@@ -3,11 +3,21 @@
 `HELD` in the environment names the place and what happens there (a `Place` as JSON); `install()` makes it so in this
 process and in those that it launches. `python tests/support/held.py run.yaml` is `python -m noisykit run.yaml` with that.
 """
-import json, os, runpy, select, signal, sys, tempfile, time
+import json
+import os
+import runpy
+import select
+import signal
+import sys
+import tempfile
+import time
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
+
+import psutil
+
+from forks import run_all
 
 @dataclass
 class Place:
@@ -102,14 +112,9 @@ def wait(place):
         os.close(tell)
 
 def forked(settings, place=None, nproc=1)->list: # exit codes, -9 of one that was killed
-    "Run to the end, or to its death, in processes that have all imported when they begin, as torchrun starts them"
-    context = get_context('forkserver')
-    context.set_forkserver_preload(['held', 'noisykit.run'])
+    "Run to the end, or to its death, in processes as torchrun starts them"
     with tempfile.TemporaryDirectory() as folder:
-        ranks = [context.Process(target=run_as, args=(settings, place, rank, nproc, folder)) for rank in range(nproc)]
-        for process in ranks: process.start()
-        for process in ranks: process.join()
-    return [process.exitcode for process in ranks]
+        return run_all(run_as, [(settings, place, rank, nproc, folder) for rank in range(nproc)])
 
 def run_as(settings, place, rank, nproc, folder):
     "What a process of `forked` does; all are in one group, so that 'kill all' ends them and no other"
@@ -133,6 +138,14 @@ def join_group(file, rank):
         while not file.exists(): time.sleep(.01)
         os.setpgid(0, int(file.read_text()))
 
+def kernels(folder)->dict: # environment
+    "In which papermill's kernels, those of a sweep's trials too, do what `HELD` says; `folder` gets a profile of IPython"
+    startup = Path(folder)/'profile_default/startup'
+    startup.mkdir(parents=True)
+    here = str(Path(__file__).parent)
+    (startup/'held.py').write_text(f'import sys\nsys.path.insert(0, {here!r})\nimport held\nheld.install()\n')
+    return dict(IPYTHONDIR=str(folder))
+
 PATIENCE = 900 # seconds for what is certain to come, on whatever machine
 
 def until(condition, process, what, seconds=PATIENCE):
@@ -142,6 +155,19 @@ def until(condition, process, what, seconds=PATIENCE):
         assert process.poll() is None, f"the run ended before {what}"
         assert time.time() < end, f"no {what} in {seconds} s"
         time.sleep(.02)
+
+def family(process):
+    "A process and all that it started"
+    return [process, *psutil.Process(process.pid).children(recursive=True)]
+
+def kill(process):
+    "With all that it started; a kernel is in a session of its own"
+    members = family(process)
+    for member in members:
+        try: member.kill()
+        except psutil.NoSuchProcess: pass
+    process.wait(PATIENCE)
+    assert not psutil.wait_procs(members[1:], timeout=PATIENCE)[1], "processes are left"
 
 if __name__ == '__main__':
     import held as importable # what is launched must be found by its module's name

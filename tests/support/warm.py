@@ -1,23 +1,21 @@
 """papermill's command line in a process that has all imported when it begins, and that executes the cells itself
 instead of starting a kernel: the same notebook, parameters, output and exit code in a fraction of the time."""
-import os, subprocess, sys, tempfile, traceback
-from multiprocessing import get_context
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
 from pathlib import Path
 
-PRELOAD = ['warm', 'execnb.shell', 'papermill.cli', 'matplotlib.pyplot', 'pandas', 'sklearn.metrics', 'noisykit.run',
-           'noisykit.evaluation', 'noisykit.pictures', 'noisykit.sweep']
+from forks import run_all
 
-def papermill(words, cwd)->subprocess.CompletedProcess: # returncode, stderr
+def papermill(words, cwd)->subprocess.CompletedProcess: # returncode, stdout, stderr
     "Run `python -m papermill ...`, a list of words, in the folder `cwd`"
     assert words[:3] == [sys.executable, '-m', 'papermill'], words
-    context = get_context('forkserver')
-    context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=execute, args=(words[3:], str(cwd), folder))
-        process.start()
-        process.join()
+        code, = run_all(execute, [(words[3:], str(cwd), folder)])
         said = {name: (Path(folder)/name).read_text() for name in ('stdout', 'stderr')}
-    return subprocess.CompletedProcess(words, process.exitcode, **said)
+    return subprocess.CompletedProcess(words, code, **said)
 
 def execute(words, cwd, folder):
     for number, name in ((1, 'stdout'), (2, 'stderr')):
