@@ -322,6 +322,7 @@ def label_table(data:Data)->pd.DataFrame: # index, split, true, given, flipped; 
 
 # %% ../../nbs/data/split.ipynb #describe
 def describe(data:Data)->dict: # classes, matrix, skipped; clean, where the probe is beside the training set
-    "What the labels are about, as json takes it"
+    "What the labels are about, and what was found in the folder, as json takes it"
     about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped)
+    if data.source.found: about |= dict(found=data.source.found)
     return about | dict(clean=data.probe.index.tolist()) if data.probe.beside and len(data.probe) else about
