@@ -200,3 +200,11 @@ def resolve_and_load(folder, **settings):
     config, _ = resolve(method="ce", dataset="imagefolder", data_dir=folder/"own", model="cnn", probe_size=0, device="cpu",
                         data_options=dict(image_size=16, workers=0, hold_out=False), **settings)
     return load_data(config)
+
+def test_a_csv_has_natural_order_too(tmp_path):
+    wild.add(tmp_path, [f"{label}/{k}.png" for label in ("2", "10", "9") for k in range(3)])
+    rows = [(f"{label}/{k}.png", label) for label in ("10", "9", "2") for k in range(3)]
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path/"list.csv", index=False)
+    source = load_dataset("imagelist", tmp_path/"list.csv", image_size=16, hold_out=False)
+    assert source.classes == ["2", "9", "10"]
+    assert source.labels.tolist() == [2]*3 + [1]*3 + [0]*3
