@@ -25,18 +25,19 @@ from ..processes import BAR
 
 # %% ../../nbs/audit/look.ipynb #images-by-class
 def find_classes(root:Path)->Found:
-    "The class folders to audit; ValueError for parts of a data set, FileNotFoundError for less than two classes"
+    "The class folders to audit; ValueError for parts of a data set, FileNotFoundError for fewer than two classes"
     parts = find_parts(root)
     if not parts: return check_classes(scan_classes(root, image_endings()))
     first = parts[next(iter(parts))][0]
     raise ValueError(f"data folder {root} holds {describe_parts(parts)}, which are no classes but parts of a data set; "
-                     f"audit one of them, such as {parts.get('train', [first])[0]}; a class of that name needs another")
+                     f"audit one of them, such as {parts.get('train', [first])[0]}; "
+                     "if they are classes, give them other names")
 
 # %% ../../nbs/audit/look.ipynb #def-list-images
 def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a csv with the columns path and label
                )->pd.DataFrame: # path (absolute), name (as the user knows the file), label
     """The images to audit, of a folder in the order of their classes, of a csv in its own.
-    FileNotFoundError if there is nothing, or less than two classes; ValueError for what holds no classes"""
+    FileNotFoundError if there is nothing, or fewer than two classes; ValueError for what holds no classes"""
     return look_for_images(data_dir)[0]
 
 def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found in a folder: lines of text)

@@ -50,9 +50,9 @@ def unfit(name:str)->str: # empty for a name that is fit
     odd = any(unicodedata.category(letter) in ('Cc', 'Zl', 'Zp') for letter in name)
     return 'its name holds a line break or another control character: rename it' if odd else ''
 
-def shown(name:str)->str:
-    "A name that can be printed: letters that no file can hold as their number"
-    return ''.join(c.encode('unicode_escape').decode() if unfit(c) else c for c in name)
+def shown(name:str|Path)->str:
+    "A name or path that can be printed in a line: letters that no file can hold as their number"
+    return ''.join(c.encode('unicode_escape').decode() if unfit(c) else c for c in str(name))
 
 # %% ../../nbs/data/scan.ipynb #made-by-kit
 MADE_HERE = {'config.yaml', 'labels.csv'}, {'audit.json', 'suspects.csv'} # files of a run, files of an audit
@@ -65,7 +65,8 @@ def _entries(folder): return sorted(os.scandir(folder), key=lambda entry: entry.
 
 def _kind(name): # why a file with that name is left out
     ending = Path(name).suffix.lower()
-    return f"{shown(ending)} (a kind of file that is not read)" if ending else 'of no kind, since the name has no ending'
+    if not ending: return 'of no kind, since the name has no ending'
+    return f"{shown(ending)} (a kind of file that is not read)"
 
 # %% ../../nbs/data/scan.ipynb #class-walk
 class _Walk:
@@ -152,7 +153,7 @@ class Found:
 
     def report(self)->str:
         "The block 'what I found': counts, what was left out and why, questions"
-        lines = [f"what I found in {shown(str(self.root))}", f"  {_counted(self.files, self.kind)}"]
+        lines = [f"what I found in {shown(self.root)}", f"  {_counted(self.files, self.kind)}"]
         lines += [f"  {part}: {_counted(files, self.kind)}" for part, files in self.tests.items()]
         for why, names in _by_reason(self.left_out).items(): lines.append(f"  left out, {why}: {_some(names)}")
         if self.hidden: lines.append(f"  ignored, hidden: {_some(self.hidden)}")
@@ -222,11 +223,11 @@ def scan_classes(folder:Path, endings:tuple, # as of `image_endings`
     for entry in _entries(folder): walk.look(entry, None)
     walk.finish()
     for name in walk.files:
-        if unfit(name): raise ValueError(f"class folder {shown(name)!r} in {folder}: {unfit(name)}")
+        if unfit(name): raise ValueError(f"class folder {shown(name)!r} in {shown(folder)}: {unfit(name)}")
     empty = [name for name, files in walk.files.items() if not files]
     for name in empty: _check_nothing_lost(walk, name, kind)
     files = {name: paths for name, paths in walk.files.items() if paths}
-    questions = [*_about_names(list(files), endings), *_about_files(walk, empty, kind)]
+    questions = [*_about_names(list(walk.files), endings), *_about_files(walk, empty, kind)]
     return Found(folder, kind, files, walk.left_out, walk.hidden, questions)
 
 # %% ../../nbs/data/scan.ipynb #nothing-lost
@@ -235,7 +236,7 @@ def _check_nothing_lost(walk, name, kind):
     lost = Counter(why for path, why in walk.left_out if Path(path).parts[0] == name)
     if not lost: return
     reasons = '; '.join(f"{count} {why}" for why, count in lost.items())
-    raise FileNotFoundError(f"class folder {walk.root/name} holds no {kind} that can be used ({reasons}): "
+    raise FileNotFoundError(f"class folder {shown(walk.root/name)} holds no {kind} that can be used ({reasons}): "
                             "convert its files, or take it out of the folder")
 
 # %% ../../nbs/data/scan.ipynb #def-find-parts
@@ -262,14 +263,14 @@ def check_classes(found:Found)->Found:
     "FileNotFoundError unless there are two classes; it names a folder below that holds some"
     if len(found.files) > 1: return found
     root, below = found.root, [path for path in class_folders(found.root) if len(class_folders(path)) > 1]
-    hint = f"; {below[0]} holds {len(class_folders(below[0]))} folders: is that the one?" if below else ''
-    raise FileNotFoundError(f"data folder {root} holds {len(found.files)} class folders with {found.kind}; "
+    hint = f"; {shown(below[0])} holds {len(class_folders(below[0]))} folders: is that the one?" if below else ''
+    raise FileNotFoundError(f"data folder {shown(root)} holds {len(found.files)} class folders with {found.kind}; "
                             f"two or more are needed{hint}")
 
 # %% ../../nbs/data/scan.ipynb #def-scan-parts
 def scan_parts(folder:Path, endings:tuple, kind:str='images')->Found:
     """The classes of a folder, or of its train/ with those of test/ and val/ in `tests`.
-    FileNotFoundError for less than two classes, or for parts of which none can be trained or tested on"""
+    FileNotFoundError for fewer than two classes, or for parts of which none can be trained or tested on"""
     parts = find_parts(folder)
     if not parts: return check_classes(scan_classes(folder, endings, kind))
     train, tests = _usable(folder, parts)
@@ -282,15 +283,16 @@ def scan_parts(folder:Path, endings:tuple, kind:str='images')->Found:
 def _usable(folder, parts): # folder of the training part, {'test' or 'val': folder}
     "FileNotFoundError for two folders of one part, or for parts without class folders"
     for paths in parts.values():
-        if len(paths) > 1: raise FileNotFoundError(f"data folder {folder} holds {' and '.join(p.name for p in paths)}, "
-                                                   "which are the same part of a data set: take one of them out")
+        if len(paths) == 1: continue
+        raise FileNotFoundError(f"data folder {shown(folder)} holds {' and '.join(path.name for path in paths)}, "
+                                "which are the same part of a data set: take one of them out")
     usable = {part: paths[0] for part, paths in parts.items() if class_folders(paths[0])}
     train, tests = usable.get('train'), {part: usable[part] for part in ('test', 'val') if part in usable}
     if train and tests: return train, tests
     what = "has no train/ with class folders; name a folder whose sub-folders are the classes, or a csv of images"
     if train: what = ("has train/ but neither test/ nor val/ with class folders; "
-                      f"name {train}, of which a part is held out")
-    raise FileNotFoundError(f"data folder {folder} {what} (it holds {describe_parts(parts)})")
+                      f"name {shown(train)}, of which a part is held out")
+    raise FileNotFoundError(f"data folder {shown(folder)} {what} (it holds {describe_parts(parts)})")
 
 # %% ../../nbs/data/scan.ipynb #placed
 def _placed(found, root): # names below another root
@@ -315,8 +317,9 @@ def _leave_others(found, used, endings):
 def _add_test(found, part, test):
     "Add a test part; FileNotFoundError if it has none of the classes"
     common = [name for name in found.files if name in test.files]
-    if not common: raise FileNotFoundError(f"data folder {found.root}: the {part} part holds none of the classes of "
-                                           f"the training part ({', '.join(map(shown, found.classes[:5]))})")
+    if not common:
+        raise FileNotFoundError(f"data folder {shown(found.root)}: the {part} part holds none of the classes of "
+                                f"the training part ({', '.join(map(shown, found.classes[:5]))})")
     for name in found.files:
         if name in test.files: continue
         found.questions.append(f"the {part} part has no class {name!r}: is it missing there?")
