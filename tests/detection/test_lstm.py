@@ -27,7 +27,7 @@ def test_start():
     net = LSTM(torch_stream(0, "start"))
     shapes = {k: tuple(p.shape) for k, p in net.named_parameters()}
     assert shapes["lstm.weight_ih_l0"] == (256, 1) and shapes["lstm.weight_hh_l1"] == (256, 64) and shapes["fc.weight"] == (2, 64) and len(shapes) == 10
-    for p in net.parameters():
+    for p in net.lstm.parameters():
         if p.dim() == 1: assert (p == 0.01).all()
         else:
             tall = p if p.shape[0] >= p.shape[1] else p.T

@@ -115,8 +115,8 @@ def test_ieg_and_published_fsr_divide_so(tmp_path, kw):
         run_method(**DIGITS | dict(data_options=dict(train_size=100), epochs=1, run_dir=tmp_path/"run") | kw)
     assert asked.call_count and all(call.kwargs["added"] == 1e-5 for call in asked.mock_calls)
 
-def steps_of(folder, **options):
-    "(loss, logits [B, C], given labels [B]) of the first epoch's only step of FSR on a long tail"
+def first_step(folder, **options):
+    "(loss, logits [B, C], given labels [B]) of the first step of FSR where nothing is mixed"
     seen, step = [], FSR.step
     def noted(self, batch):
         found = step(self, batch)
@@ -124,13 +124,13 @@ def steps_of(folder, **options):
         return found
     options = dict(queue=50, queue_batch=20, after=1, mixup=False, pseudo_loss=0., smoothing=.1) | options
     with mock.patch.object(FSR, "step", noted):
-        run_method(**DIGITS | dict(method="fsr", noise="none", epochs=2, batch_size=128, options=options, run_dir=folder,
-                                   data_options=dict(train_size=100)))
+        run_method(**DIGITS | dict(method="fsr", noise="none", epochs=2, batch_size=128, run_dir=folder,
+                                   options=options, data_options=dict(train_size=100)))
     return seen[0]
 
 @pytest.mark.parametrize("way, smoothing", [(True, .1), (False, 0.)])
 def test_fsr_smooths_the_training_loss_too_where_nothing_is_mixed(tmp_path, way, smoothing):
-    loss, logits, y = steps_of(tmp_path/"run", as_published=way)
+    loss, logits, y = first_step(tmp_path/"run", as_published=way)
     assert loss.item() == pytest.approx(F.cross_entropy(logits, y, label_smoothing=smoothing).item(), rel=1e-12)
 
 @pytest.mark.parametrize("way", [True, False])
@@ -217,7 +217,8 @@ def test_retraining_takes_smaller_batches():
     ("studies/isic", "by the given ones in the study's script"),
     ("studies/l2r", "never draws the last class"), ("studies/mlc", "He's normal in the last layer"),
     ("ground/networks", "starts as torch starts a linear layer"),
-    ("ground/networks", "the WRN-28-10 of the instance-dependent labels"), ("methods/mlc", "Then the output has no bias"),
+    ("ground/networks", "the WRN-28-10 of the instance-dependent labels"),
+    ("methods/mlc", "Then the output has no bias"),
     ("studies/training_dynamics", "256 (1 - `remove_ratio`)")])
 def test_pages_say(page, said):
     assert said in (ROOT/f"nbs/{page}.ipynb").read_text()
