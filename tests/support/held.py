@@ -1,7 +1,7 @@
 """Runs that are held, killed or broken at an exact place: no test hopes to meet a run in the middle of something.
 
 `HELD` in the environment names the place and what happens there (a `Place` as JSON); `install()` makes it so in this
-process and in those that it launches. `python tests/support/held.py run.yaml` is `python -m noisykit run.yaml` with that.
+process and in those that it launches.
 """
 import json
 import os
@@ -139,7 +139,7 @@ def join_group(file, rank):
         os.setpgid(0, int(file.read_text()))
 
 def kernels(folder)->dict: # environment
-    "In which papermill's kernels, those of a sweep's trials too, do what `HELD` says; `folder` gets a profile of IPython"
+    "In which papermill's kernels, a sweep's trials too, do what `HELD` says; `folder` gets a profile of IPython"
     startup = Path(folder)/'profile_default/startup'
     startup.mkdir(parents=True)
     here = str(Path(__file__).parent)
@@ -169,8 +169,11 @@ def kill(process):
     process.wait(PATIENCE)
     assert not psutil.wait_procs(members[1:], timeout=PATIENCE)[1], "processes are left"
 
-if __name__ == '__main__':
-    import held as importable # what is launched must be found by its module's name
-    importable.install()
-    sys.argv[0] = 'noisykit'
+def command(file, place=None):
+    "What `python -m noisykit file` does, up to a place"
+    if place: os.environ |= place.env
+    import torch
+    torch.set_num_threads(1)
+    install()
+    sys.argv = ['noisykit', str(file)]
     runpy.run_module('noisykit', run_name='__main__', alter_sys=True)
