@@ -87,11 +87,11 @@ def check_setting(name:str, # of a field of `Config`
                   value # not None
                  ):
     "ValueError unless the setting takes `value`: type, choices, range"
-    f = SETTINGS[name]
-    check_type(name, value, f.type)
+    known = SETTINGS[name]
+    check_type(name, value, known.type)
     if value == '': raise ValueError(f"{name} is empty")
-    if f.metadata.get('choices'): check_name(name, value, f.metadata['choices'])
-    low, high = f.metadata.get('low'), f.metadata.get('high')
+    if known.metadata.get('choices'): check_name(name, value, known.metadata['choices'])
+    low, high = known.metadata.get('low'), known.metadata.get('high')
     if low is None or low <= value <= (math.inf if high is None else high) and value != math.inf: return
     allowed = f'of at least {low}' if high is None else f'from {low} to {high}'
     raise ValueError(f"{name} must be a number {allowed}; got {value!r}")

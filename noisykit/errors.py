@@ -37,13 +37,13 @@ def check_type(name:str, # of the setting or option
     raise ValueError(f"{name} must be {' or '.join(WORDS[t] for t in kinds if t is not NoneType)}; got {value!r}")
 
 # %% ../nbs/ground/errors.ipynb #def-sentence-f-args-kwargs-s
-def sentence(f:Callable, *args, **kwargs)->str:
-    "The message of the error that `f(*args, **kwargs)` raises; AssertionError if it raises none"
-    try: f(*args, **kwargs)
-    except (ValueError, OSError, FloatingPointError) as e: return str(e)
-    raise AssertionError(f'{f.__name__} took what it should have refused')
+def sentence(function:Callable, *args, **kwargs)->str:
+    "The message of the error that a call raises; AssertionError if it raises none"
+    try: function(*args, **kwargs)
+    except (ValueError, OSError, FloatingPointError) as error: return str(error)
+    raise AssertionError(f'{function.__name__} took what it should have refused')
 
-# %% ../nbs/ground/errors.ipynb #class-refused-exception
+# %% ../nbs/ground/errors.ipynb #class-refused
 class Refused(Exception): # picklable: it comes out of other processes too
     "An error in the settings or the data, shown in one sentence instead of a traceback"
     def __init__(self, cause:Exception):
@@ -52,9 +52,10 @@ class Refused(Exception): # picklable: it comes out of other processes too
 
     def _render_traceback_(self): return [f'{self.kind}: {self}'] # IPython's hook
 
+# %% ../nbs/ground/errors.ipynb #shown-as-sentence
 @contextmanager
 def shown_as_sentence(*kinds # of exceptions
                      ):
     "`Refused` for each exception of these kinds"
     try: yield
-    except kinds as e: raise Refused(e) from None
+    except kinds as error: raise Refused(error) from None

@@ -20,8 +20,8 @@ def check_device(name:str # cpu, cuda, cuda:1
                 ):
     "ValueError unless torch can compute on the device"
     try: torch.empty(1, device=name).item()
-    except Exception as e:
-        raise ValueError(f"device {name!r} cannot be used: {' '.join(str(e).split())[:150]}") from None
+    except Exception as error:
+        raise ValueError(f"device {name!r} cannot be used: {' '.join(str(error).split())[:150]}") from None
 
 # %% ../nbs/ground/numerics.ipynb #def-autocast
 def autocast(device:str, precision:str):
@@ -29,17 +29,18 @@ def autocast(device:str, precision:str):
     if precision != 'bfloat16': return nullcontext()
     return torch.autocast(torch.device(device).type, torch.bfloat16)
 
-# %% ../nbs/ground/numerics.ipynb #contextmanager
+# %% ../nbs/ground/numerics.ipynb #numerics
 @contextmanager
 def numerics(precision:str # float32, bfloat16 (networks in float32, computed by autocast) or float64
             ):
-    "Inside it torch has the default float type of a run, and deterministic kernels"
+    "Inside it torch has the default float type of a run, and deterministic operations"
     before = _torch_settings()
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     _set_torch(torch.float64 if precision == 'float64' else torch.float32, False, True, True)
     try: yield
     finally: _set_torch(*before)
 
+# %% ../nbs/ground/numerics.ipynb #torch-settings
 def _torch_settings(): # default float type, benchmark, deterministic, only warn
     return (torch.get_default_dtype(), torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled())

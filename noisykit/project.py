@@ -37,7 +37,7 @@ def home()->Path:
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p/'settings.ini').is_file()), here)
 
-# %% ../nbs/ground/project.ipynb #def-environment-device-dict
+# %% ../nbs/ground/project.ipynb #def-environment
 def environment(device:str # that a run computes on
                )->dict: # noisykit, git, python, torch, numpy, platform, device, threads, cores
     "Versions, device and git commit"
@@ -47,6 +47,7 @@ def environment(device:str # that a run computes on
                 device=torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
                 threads=torch.get_num_threads(), cores=os.cpu_count())
 
+# %% ../nbs/ground/project.ipynb #def-git-commit
 def git_commit()->str|None: # None for an installed package
     "Commit of the checkout that this package runs from, with -dirty if it was changed"
     checkout = Path(inspect.getfile(version)).parent.parent # `noisykit` may be hidden by a folder of that name

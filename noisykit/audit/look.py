@@ -21,6 +21,20 @@ from ..data.formats import read_image_list
 from ..data.images import opened
 from ..processes import BAR
 
+# %% ../../nbs/audit/look.ipynb #images-by-class
+def _images_by_class(root): # [(path, label)]
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith('.')]
+    names = {folder.name for folder in folders}
+    if 'train' in names and names <= {'train', 'test', 'val'}:
+        raise ValueError(f"data folder {root} holds {', '.join(sorted(names))}, which are no classes; "
+                         f"audit one of them, such as {root/'train'}")
+    rows = []
+    for folder in folders: rows += [(path, folder.name) for path in list_image_files(folder)]
+    classes = {label for _, label in rows}
+    if len(classes) < 2: raise ValueError(f"data folder {root} has {len(classes)} sub-folders with images; "
+                                          "an audit needs one sub-folder a class, two or more")
+    return rows
+
 # %% ../../nbs/audit/look.ipynb #def-list-images
 def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a csv with the columns path and label
                )->pd.DataFrame: # path (absolute), name (as the user knows the file), label
@@ -36,18 +50,18 @@ def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a 
     columns = dict(path=[os.path.abspath(path) for path in paths], name=names, label=labels)
     return pd.DataFrame(columns, dtype=object) # Arrow's strings cannot hold every name
 
-def _images_by_class(root): # [(path, label)]
-    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith('.')]
-    names = {folder.name for folder in folders}
-    if 'train' in names and names <= {'train', 'test', 'val'}:
-        raise ValueError(f"data folder {root} holds {', '.join(sorted(names))}, which are no classes; "
-                         f"audit one of them, such as {root/'train'}")
-    rows = []
-    for folder in folders: rows += [(path, folder.name) for path in list_image_files(folder)]
-    classes = {label for _, label in rows}
-    if len(classes) < 2: raise ValueError(f"data folder {root} has {len(classes)} sub-folders with images; "
-                                          "an audit needs one sub-folder a class, two or more")
-    return rows
+# %% ../../nbs/audit/look.ipynb #measures
+def _thumbnail(rgb, mode, *size):
+    return np.asarray(rgb.convert(mode).resize(size, Image.Resampling.BILINEAR), np.float32)
+
+def _digest(rgb):
+    pixels = rgb.tobytes() + bytes(str(rgb.size), 'ascii')
+    return hashlib.blake2b(pixels, digest_size=16).hexdigest()
+
+def _small(rgb):
+    small = _thumbnail(rgb, 'RGB', 16, 16)
+    small = (small - small.mean((0, 1))).ravel()
+    return small/max(np.linalg.norm(small), 1e-6)
 
 # %% ../../nbs/audit/look.ipynb #def-look-at
 SEEN = ['broken', 'width', 'height', 'colour', 'digest', 'bits', 'small']
@@ -64,23 +78,12 @@ def look_at(path:str|Path)->dict: # the values of `SEEN`; of a broken file only 
     bits = (np.diff(_thumbnail(rgb, 'L', 9, 8)) > 4).ravel()
     return dict(zip(SEEN, (None, rgb.width, rgb.height, colour, _digest(rgb), bits, _small(rgb))))
 
+# %% ../../nbs/audit/look.ipynb #look-at-all
 def look_at_all(paths:list)->pd.DataFrame: # a row a file, columns `SEEN`
     "`look_at` each file; in threads, since decoding releases the interpreter"
     with ThreadPoolExecutor() as pool:
         seen = list(tqdm(pool.map(look_at, paths), 'looking at the images', len(paths), **BAR))
     return pd.DataFrame(seen, columns=SEEN)
-
-def _thumbnail(rgb, mode, *size):
-    return np.asarray(rgb.convert(mode).resize(size, Image.Resampling.BILINEAR), np.float32)
-
-def _digest(rgb):
-    pixels = rgb.tobytes() + bytes(str(rgb.size), 'ascii')
-    return hashlib.blake2b(pixels, digest_size=16).hexdigest()
-
-def _small(rgb):
-    small = _thumbnail(rgb, 'RGB', 16, 16)
-    small = (small - small.mean((0, 1))).ravel()
-    return small/max(np.linalg.norm(small), 1e-6)
 
 # %% ../../nbs/audit/look.ipynb #def-near-pairs
 def near_pairs(bits:np.ndarray, # bool [N, 64]
@@ -98,6 +101,7 @@ def near_pairs(bits:np.ndarray, # bool [N, 64]
             found.append(part[(small[part[:, 0]]*small[part[:, 1]]).sum(1) > correlation])
     return np.concatenate(found)
 
+# %% ../../nbs/audit/look.ipynb #connected
 def connected(N:int, pairs:np.ndarray # [P, 2] positions
              )->np.ndarray: # [N] the smallest position that each is connected with
     "Groups of positions that pairs connect, directly or through others"
@@ -111,41 +115,44 @@ def connected(N:int, pairs:np.ndarray # [P, 2] positions
 
 # %% ../../nbs/audit/look.ipynb #problems
 PROBLEMS = { # kind -> what it means; in the order of the page
-    'copy, other label': 'The same pixels under another label: one of the two is wrong, or the classes overlap.',
-    'near copy, other label': 'Nearly the same picture under another label.',
-    'broken': 'Cannot be read; left out of everything else.',
-    'copy': 'The same pixels as another image of its class; trained on once.',
+    'copy, other label': 'The same pixels have another label, too: one label is wrong, or the classes overlap.',
+    'near copy, other label': 'Nearly the same picture has another label, too.',
+    'broken': 'The file cannot be read. It is left out of everything else.',
+    'copy': 'The same pixels as another image of its class. The networks train on one of them.',
     'near copy': 'Nearly the same picture as another one of its class.',
-    'greyscale': 'No colour, where most pictures have some.',
+    'greyscale': 'The picture has no colour; most of the others have.',
     'tiny': 'The shorter side is under 16 pixels, or under a third of what is usual here.',
-    'elongated': 'More than three times as long as wide, which is unusual here: '
-                 'only the square in the middle was looked at.',
-    'rare class': 'The class has so few images that a network cannot learn it: do not trust the score.'}
+    'elongated': 'More than three times as long as wide, which is unusual here. '
+                 'The networks saw only the square in the middle.',
+    'rare class': 'The class has so few images that a network cannot learn it. Do not trust the score.'}
 
-def find_problems(images:pd.DataFrame, # as of `list_images`
-                  seen:pd.DataFrame, # as of `look_at_all`
-                  rare:int=5 # classes with fewer readable images are rare
-                 )->pd.DataFrame: # name, label, problem, detail, other (a copy: the name of one), other_label
-    "A row for each image and problem, in the order of `PROBLEMS`"
-    whole, (name, label) = seen[seen.broken.isna()], (images.name, images.label)
-    rows = [(i, 'broken', why, None) for i, why in seen.broken.dropna().items()]
-    rows += _copies(label, whole) + _unusual(whole) + _rare(label[whole.index], rare)
-    rows.sort(key=lambda row: list(PROBLEMS).index(row[1])) # copies stay beside each other
-    def row(i, kind, detail, other): return name[i], label[i], kind, detail, name.get(other, ''), label.get(other, '')
-    columns = ['name', 'label', 'problem', 'detail', 'other', 'other_label']
-    return pd.DataFrame([row(*found) for found in rows], columns=columns)
-
+# %% ../../nbs/audit/look.ipynb #unusual
 def _unusual(whole): # [(image, kind, detail, None)]
     side, long = whole[['width', 'height']].min(axis=1), whole[['width', 'height']].max(axis=1)
     size = whole.width.astype(int).astype(str) + 'x' + whole.height.astype(int).astype(str)
     ratio, grey = long/side, whole.colour < .01
+    tiny, elongated = (side < 16) | (side < side.median()/3), (ratio > 3) & (ratio > 2*ratio.median())
     rows = [(i, 'greyscale', '', None) for i in whole.index[grey]] if grey.mean() < .5 else []
-    rows += [(i, 'tiny', size[i], None) for i in whole.index[(side < 16) | (side < side.median()/3)]]
-    return rows + [(i, 'elongated', size[i], None) for i in whole.index[(ratio > 3) & (ratio > 2*ratio.median())]]
+    rows += [(i, 'tiny', size[i], None) for i in whole.index[tiny]]
+    return rows + [(i, 'elongated', size[i], None) for i in whole.index[elongated]]
 
+# %% ../../nbs/audit/look.ipynb #rare
 def _rare(label, rare): # [(image, kind, detail, None)]
     count = label.map(label.value_counts())
     return [(i, 'rare class', f'{n} image{"s"*(n > 1)}', None) for i, n in count[count < rare].items()]
+
+# %% ../../nbs/audit/look.ipynb #copy-row
+def _alike(places, group): # lists of two places or more that are in one group
+    members = pd.Series(places, places).groupby(group).agg(list)
+    return members[members.map(len) > 1]
+
+def _copy_elsewhere(image, members, label): # the first copy under another label, or None
+    return next((m for m in members if label[m] != label[image]), None)
+
+def _copy_row(image, kind, members, other): # other: a copy under another label, or None
+    if other is None: other = next(m for m in members if m != image)
+    else: kind = f'{kind}, other label'
+    return image, kind, f'{len(members)} alike', other
 
 # %% ../../nbs/audit/look.ipynb #def-copies
 def _copies(label, whole): # [(image, kind, detail, other)]
@@ -154,18 +161,31 @@ def _copies(label, whole): # [(image, kind, detail, other)]
     exact = whole.groupby('digest', sort=False).ngroup().to_numpy()
     rows, named, contradicted = [], set(), set()
     for kind, group in (('copy', exact), ('near copy', _near_groups(whole, exact))):
-        for members in pd.Series(whole.index, whole.index).groupby(group).agg(list):
-            if len(members) == 1: continue
+        for members in _alike(whole.index, group):
             for image in members:
-                other = next((m for m in members if label[m] != label[image]), None)
+                other = _copy_elsewhere(image, members, label)
                 if image in contradicted or (other is None and image in named): continue # said already
                 named.add(image)
-                if other is None: found, other = kind, next(m for m in members if m != image)
-                else: found = f'{kind}, other label'; contradicted.add(image)
-                rows.append((image, found, f'{len(members)} alike', other))
+                if other is not None: contradicted.add(image)
+                rows.append(_copy_row(image, kind, members, other))
     return rows
 
+# %% ../../nbs/audit/look.ipynb #near-groups
 def _near_groups(whole, exact): # [N] group of each image; of images with the same pixels only the first is compared
     first = whole.iloc[np.unique(exact, return_index=True)[1]]
     if len(first) < 2: return exact
     return connected(len(first), near_pairs(np.stack(first.bits), np.stack(first.small)))[exact]
+
+# %% ../../nbs/audit/look.ipynb #find-problems
+def find_problems(images:pd.DataFrame, # as of `list_images`
+                  seen:pd.DataFrame, # as of `look_at_all`
+                  rare:int=5 # classes with fewer readable images are rare
+                 )->pd.DataFrame: # name, label, problem, detail, other (a copy: the name of one), other_label
+    "A row for each image and problem, in the order of `PROBLEMS`"
+    whole, name, label = seen[seen.broken.isna()], images.name, images.label
+    rows = [(i, 'broken', why, None) for i, why in seen.broken.dropna().items()]
+    rows += _copies(label, whole) + _unusual(whole) + _rare(label[whole.index], rare)
+    rows.sort(key=lambda row: list(PROBLEMS).index(row[1])) # copies stay beside each other
+    def row(i, kind, detail, other): return name[i], label[i], kind, detail, name.get(other, ''), label.get(other, '')
+    columns = ['name', 'label', 'problem', 'detail', 'other', 'other_label']
+    return pd.DataFrame([row(*found) for found in rows], columns=columns)

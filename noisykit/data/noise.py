@@ -38,16 +38,24 @@ class NoisyLabels:
     removed:np.ndarray|None=None # bool [N], samples that nothing is trained on; None: there are none
 
     @property
-    def flipped(self)->np.ndarray: return self.given != self.true # bool [N]
+    def flipped(self)->np.ndarray:
+        "bool [N]: where the given label is not the true one"
+        return self.given != self.true
+
     @property
-    def realised_rate(self)->float: return float(self.flipped.mean())
+    def realised_rate(self)->float:
+        "Share of flipped samples"
+        return float(self.flipped.mean())
+
     @property
     def expected_rate(self)->float:
         "What the matrix gives for these class counts; a label of none of the classes is wrong for certain"
         known = self.true[self.true >= 0]
         return float(1 - np.diag(self.matrix)[known].sum()/len(self.true))
+
     @property
-    def realised_matrix(self)->np.ndarray: # [C, C]; a row of nan for a class with no sample
+    def realised_matrix(self)->np.ndarray:
+        "[C, C], as of `transitions`; a row of nan for a class with no sample"
         return transitions(self.true, self.given, len(self.matrix))
 
 # %% ../../nbs/data/noise.ipynb #def-transitions-true-np-ndar
@@ -61,47 +69,53 @@ def transitions(true:np.ndarray, # [N] labels, 0..C-1; negative ones are left ou
     np.add.at(counts, (true[known], given[known]), 1)
     with np.errstate(invalid='ignore'): return counts / counts.sum(1, keepdims=True)
 
-# %% ../../nbs/data/noise.ipynb #laws
+# %% ../../nbs/data/noise.ipynb #sample-law
 LAWS = {} # name -> function
 
-def sample_law(f=None, *,
+def sample_law(draw=None, *,
                needs:tuple=(), # options that the data set knows, by their names in `Source`: superclass, classes
                clean_run:dict|None=None, # settings of a run that is made first; option `scores`: its mean probabilities
                foreign:bool=False, # samples without a true class get images of another data set
                rated:bool=True, # False: a rate means nothing to it
-               options:dict|None=None # name -> type of what a user sets; None: what `f` takes, less `needs`
+               options:dict|None=None # name -> type of what a user sets; None: what `draw` takes, less `needs`
               ):
-    "Register `f(true, num_classes, rate, seed, **options) -> (given, true, matrix)` as a noise law under its own name"
+    "Register `draw(true, num_classes, rate, seed, **options) -> (given, true, matrix)` as a law under its own name"
     declared = dict(needs=needs, clean_run=clean_run, foreign=foreign, rated=rated, options=options)
-    if f is None: return partial(sample_law, **declared)
-    vars(f).update(declared)
-    LAWS[f.__name__] = f
-    return f
+    if draw is None: return partial(sample_law, **declared)
+    vars(draw).update(declared)
+    LAWS[draw.__name__] = draw
+    return draw
 
-def law(f=None, **declared): # as of `sample_law`
-    "Register `f(num_classes, rate, **options) -> [C, C] matrix`: a label is drawn from the row of its true class"
-    if f is None: return partial(law, **declared)
+# %% ../../nbs/data/noise.ipynb #law-of-matrix
+def law(build=None, **declared): # as of `sample_law`
+    "Register `build(num_classes, rate, **options) -> [C, C] matrix`: a label is drawn from the row of its true class"
+    if build is None: return partial(law, **declared)
     @sample_law(**declared)
-    @wraps(f)
+    @wraps(build)
     def draw(true, num_classes, rate, seed, **options):
-        T = f(num_classes, rate, **options)
-        u = stream(seed, f'noise {f.__name__}').random(len(true))
-        given = (np.cumsum(T, 1)[true] <= u[:, None]).sum(1)
-        return np.minimum(given, num_classes - 1).astype(np.int64), true, T # rounding may leave the last sum below 1
-    return f
+        T = build(num_classes, rate, **options)
+        chance = stream(seed, f'noise {build.__name__}').random(len(true))
+        given = (np.cumsum(T, 1)[true] <= chance[:, None]).sum(1)
+        # rounding may leave the last sum below 1
+        return np.minimum(given, num_classes - 1).astype(np.int64), true, T
+    return build
 
+# %% ../../nbs/data/noise.ipynb #def-law-options
 def law_options(law:str)->dict: # name -> type
     "What a user may set in noise_options for a law; ValueError for an unknown law"
     check_name('noise law', law, LAWS)
     own, needs = LAWS[law].options, LAWS[law].needs
-    return {k: t for k, t in law_arguments(law).items() if k not in needs} if own is None else own
+    if own is not None: return own
+    return {name: kind for name, kind in law_arguments(law).items() if name not in needs}
 
+# %% ../../nbs/data/noise.ipynb #law-arguments
 def law_arguments(law:str)->dict: # name -> type
     "What a law is drawn with, beside the labels, their classes, the rate and the seed"
-    common = ('true', 'num_classes', 'rate', 'seed')
-    return {k: p.annotation for k, p in inspect.signature(LAWS[law]).parameters.items() if k not in common}
+    common = 'true', 'num_classes', 'rate', 'seed'
+    arguments = inspect.signature(LAWS[law]).parameters.items()
+    return {name: argument.annotation for name, argument in arguments if name not in common}
 
-# %% ../../nbs/data/noise.ipynb #law
+# %% ../../nbs/data/noise.ipynb #symmetric-uniform
 @law(rated=False)
 def none(num_classes, rate):
     "No flips: the labels are taken as they are"
@@ -119,34 +133,18 @@ def uniform(num_classes, rate):
 
 def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
 
-# %% ../../nbs/data/noise.ipynb #maps-cifar10-9-1-2-0-4-7-3-5
+# %% ../../nbs/data/noise.ipynb #asymmetric
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
 
 @law(needs=('superclass',), options=dict(map=str | dict, superclass=list | None))
 def asymmetric(num_classes, rate, map:str|dict='next', superclass:list|None=None):
     "Class i is mistaken for `map[i]`: 'next', 'cifar10', 'superclass' (with `superclass` [C]), or {from: to}"
     T = np.eye(num_classes)
-    for i, j in _resolve_map(map, num_classes, superclass).items(): T[i, i], T[i, j] = 1 - rate, rate
+    for i, j in _resolve_map(map, num_classes, superclass).items():
+        T[i, i], T[i, j] = 1 - rate, rate
     return T
 
-@law(needs=('classes',))
-def matrix(num_classes, rate, matrix:list|None=None, rules:str|None=None, classes:list|None=None):
-    """A flipped label of class i is drawn from row i of `matrix` [C, C], or of `load_rules(rules)`.
-    At rate 1 the matrix is used as it is"""
-    if matrix is not None and rules is not None:
-        raise ValueError("the law 'matrix' takes noise option matrix or rules, not both")
-    if rules is not None: M = load_rules(rules, num_classes, classes)
-    else: M = _stochastic(matrix, num_classes, "the law 'matrix' needs noise option matrix")
-    return (1 - rate)*np.eye(num_classes) + rate*M
-
-def _stochastic(matrix, C, what):
-    try: M = np.asarray(matrix, dtype=float)
-    except (ValueError, TypeError): M = np.empty(0)
-    if M.shape != (C, C) or (M < 0).any() or not np.allclose(M.sum(1), 1):
-        raise ValueError(f"{what}: {C} x {C} numbers >= 0 whose rows sum to 1; got shape {M.shape}")
-    return M
-
-# %% ../../nbs/data/noise.ipynb #def-resolve-map-map-c-superc
+# %% ../../nbs/data/noise.ipynb #map-numbers
 def _resolve_map(map, C, superclass): # {from: to}, without what stays
     if isinstance(map, dict): to = _class_numbers(map)
     elif map == 'next': to = {i: (i + 1) % C for i in range(C)}
@@ -165,6 +163,7 @@ def _class_numbers(map):
     if numbers: return {int(i): int(j) for i, j in to.items()}
     raise ValueError(f"an asymmetric map goes from class number to class number; got {map!r}")
 
+# %% ../../nbs/data/noise.ipynb #next-in-group
 def _next_in_group(groups, C):
     to = {}
     for together in np.unique(_same_group(groups, C, "map 'superclass'"), axis=0):
@@ -177,7 +176,25 @@ def _same_group(groups, C, what):
     if groups is not None and len(groups) == C: return np.equal.outer(groups, groups)
     raise ValueError(f"the {what} needs the superclass of each of the {C} classes; this data set has none")
 
-# %% ../../nbs/data/noise.ipynb #law-flip
+# %% ../../nbs/data/noise.ipynb #law-matrix
+@law(needs=('classes',))
+def matrix(num_classes, rate, matrix:list|None=None, rules:str|None=None, classes:list|None=None):
+    """A flipped label of class i is drawn from row i of `matrix` [C, C], or of `load_rules(rules)`.
+    At rate 1 the matrix is used as it is"""
+    if matrix is not None and rules is not None:
+        raise ValueError("the law 'matrix' takes noise option matrix or rules, not both")
+    if rules is not None: M = load_rules(rules, num_classes, classes)
+    else: M = _stochastic(matrix, num_classes, "the law 'matrix' needs noise option matrix")
+    return (1 - rate)*np.eye(num_classes) + rate*M
+
+def _stochastic(matrix, C, what):
+    try: M = np.asarray(matrix, dtype=float)
+    except (ValueError, TypeError): M = np.empty(0)
+    if M.shape != (C, C) or (M < 0).any() or not np.allclose(M.sum(1), 1):
+        raise ValueError(f"{what}: {C} x {C} numbers >= 0 whose rows sum to 1; got shape {M.shape}")
+    return M
+
+# %% ../../nbs/data/noise.ipynb #flip
 @law
 def flip(num_classes, rate, map_seed:int=1):
     "Each class is mistaken for one other class, drawn by `map_seed` as Meta-Weight-Net and MLC draw it"
@@ -188,13 +205,6 @@ def flip2(num_classes, rate, map_seed:int=1):
     "Each class is mistaken for two other classes, rate/2 each, drawn as in `flip`"
     return _drawn_map('flip2', num_classes, rate, 2, map_seed)
 
-@law(needs=('superclass',), options=dict(superclass=list | None))
-def hierarchical(num_classes, rate, superclass:list|None=None):
-    "A flipped label goes to one of the other classes of the same `superclass` [C]; a class that is alone there stays"
-    together = _same_group(superclass, num_classes, "law 'hierarchical'")*(1 - np.eye(num_classes))
-    n = together.sum(1, keepdims=True)
-    return np.where(n, (1 - rate)*np.eye(num_classes) + rate*together/np.maximum(n, 1), np.eye(num_classes))
-
 def _drawn_map(name, C, rate, n, map_seed):
     if C <= n: raise ValueError(f"the law {name!r} needs {n + 1} classes or more; got {C}")
     if not 0 <= map_seed < 2**32:
@@ -204,6 +214,14 @@ def _drawn_map(name, C, rate, n, map_seed):
         others = np.delete(np.arange(C), i)
         T[i, rng.choice(others, n, replace=n == 1)] = rate/n # the generator's numbers depend on replace
     return T
+
+# %% ../../nbs/data/noise.ipynb #hierarchical
+@law(needs=('superclass',), options=dict(superclass=list | None))
+def hierarchical(num_classes, rate, superclass:list|None=None):
+    "A flipped label goes to one of the other classes of the same `superclass` [C]; a class that is alone there stays"
+    together = _same_group(superclass, num_classes, "law 'hierarchical'")*(1 - np.eye(num_classes))
+    n = together.sum(1, keepdims=True)
+    return np.where(n, (1 - rate)*np.eye(num_classes) + rate*together/np.maximum(n, 1), np.eye(num_classes))
 
 # %% ../../nbs/data/noise.ipynb #def-make-noise-true-n-intege
 def make_noise(true, # [N] integer labels, 0..num_classes-1
@@ -217,7 +235,7 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
     ValueError for an unknown law or option, a rate outside 0..1, a label out of range"""
     true = check_labels(true, num_classes).copy()
     check_name('noise law', law, LAWS)
-    for k in options: check_name(f'option of noise law {law!r}:', k, law_arguments(law))
+    for name in options: check_name(f'option of noise law {law!r}:', name, law_arguments(law))
     if not 0 <= rate <= 1: raise ValueError(f"noise rate {rate} is outside 0..1")
     given, true, T = LAWS[law](true, num_classes, rate, seed, **options)
     true.setflags(write=False)
@@ -237,7 +255,7 @@ def check_labels(labels, num_classes:int)->np.ndarray: # int64 [N]
                                   f"labels are 0..{last} ({len(bad)} such)")
     return number.astype(np.int64)
 
-# %% ../../nbs/data/noise.ipynb #sample-law-def-dependent-tru
+# %% ../../nbs/data/noise.ipynb #dependent
 ON_TRUE_LABELS = dict(method='ce', study='idn', noise='none', probe_size=0, val_share=0., keep_probs=True)
 
 @sample_law(clean_run=ON_TRUE_LABELS, options=dict(run=str, settings=dict))
@@ -251,6 +269,7 @@ def dependent(true, num_classes, rate, seed, scores=None):
     given[worst] = p[worst].argmax(1)
     return given, true, np.nan_to_num(transitions(true, given, num_classes))
 
+# %% ../../nbs/data/noise.ipynb #class-probabilities
 def _class_probabilities(scores, N, C):
     try: p = np.array(scores, dtype=float)
     except (ValueError, TypeError): p = np.empty(0)
@@ -269,28 +288,29 @@ def openset(true, num_classes, rate, seed):
     unknown[stream(seed, 'noise openset').choice(N, int(rate*N), replace=False)] = -1
     return true, unknown, np.eye(num_classes)
 
-# %% ../../nbs/data/noise.ipynb #def-save-noise-noise-noisyla
+# %% ../../nbs/data/noise.ipynb #write-noise-file
 def write_noise_file(table:pd.DataFrame, # label_noisy, and for a csv whatever columns it has beside; a row a sample
                      path:str|Path): # .csv or .npy
     "Write a noise file; ValueError for another ending, or for what an npy file cannot say"
     path = Path(path)
-    if path.suffix == '.csv': write_atomically(path, lambda p: table.to_csv(p, index=False)); return
+    if path.suffix == '.csv': return write_atomically(path, lambda p: table.to_csv(p, index=False))
     if path.suffix != '.npy': raise ValueError(f"noise files end in .csv or .npy; got {path.name}")
     if 'removed' in table:
         raise ValueError(f"an npy file cannot say which samples are removed: take a csv instead of {path.name}")
     write_atomically(path, lambda p: np.save(p, table.label_noisy.to_numpy()))
 
+# %% ../../nbs/data/noise.ipynb #save-noise
 def save_noise(noise:NoisyLabels, path:str|Path): # .csv or .npy
     "Write labels as they are given; of open-set noise, which images are of none of the classes"
     foreign = noise.true < 0
     if foreign.any() and (noise.flipped != foreign).any():
         raise ValueError("a noise file holds flipped labels or open-set ones; these are both")
-    own, noisy = np.where(foreign, noise.given, noise.true), foreign if foreign.any() else noise.given
-    table = dict(label=own, label_noisy=noisy)
+    own = np.where(foreign, noise.given, noise.true)
+    table = dict(label=own, label_noisy=foreign if foreign.any() else noise.given)
     if noise.removed is not None: table['removed'] = noise.removed
     write_noise_file(pd.DataFrame(table), path)
 
-# %% ../../nbs/data/noise.ipynb #def-load-noise-path-csv-or-p
+# %% ../../nbs/data/noise.ipynb #load-noise
 def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
                true, # [N] the data set's own labels, in its own order
                num_classes:int, # C
@@ -300,53 +320,60 @@ def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
     ValueError for a wrong length, a wrong value, or labels that belong to another data set or order"""
     path, own = Path(path), check_labels(true, num_classes)
     table = _columns(path)
-    if column is None: column = next((k for k in ('label_noisy', 'noisy_label') if k in table), 'label_noisy')
+    if column is None: column = _first_of(('label_noisy', 'noisy_label'), table) or 'label_noisy'
     _check_columns(table, column, own, path)
     try:
         right = check_labels(table['label_true'], num_classes) if 'label_true' in table else own.copy()
         foreign = table[column] if table[column].dtype == bool else np.zeros(len(own), bool)
         given = right.copy() if table[column].dtype == bool else check_labels(table[column], num_classes)
         removed = read_flags(table['removed'], 'removed') if 'removed' in table else None
-    except ValueError as e: raise ValueError(f"noise file {path}: {e}") from None
+    except ValueError as error: raise ValueError(f"noise file {path}: {error}") from None
     right[foreign] = -1
     right.setflags(write=False)
     matrix = np.nan_to_num(transitions(right, given, num_classes))
     return NoisyLabels(given, right, matrix, 'file', float((given != right).mean()), removed=removed)
 
+# %% ../../nbs/data/noise.ipynb #check-columns
 def _check_columns(table, column, own, path):
     "ValueError for a missing column, a wrong length, or labels of other data"
     if column not in table:
         raise ValueError(f"noise file {path} has no column {column}; column names one of {', '.join(map(str, table))}")
-    known = next((k for k in ('label', 'clean_label') if k in table and k != column), None)
-    for k in (column, known, 'label_true', 'removed'):
-        if k in table and table[k].shape != own.shape:
-            raise ValueError(f"noise file {path} has {table[k].size} labels, the data set has {len(own)}")
+    known = _first_of([name for name in ('label', 'clean_label') if name != column], table)
+    for name in (column, known, 'label_true', 'removed'):
+        if name in table and table[name].shape != own.shape:
+            raise ValueError(f"noise file {path} has {table[name].size} labels, the data set has {len(own)}")
     wrong = 0 if known is None else int((table[known] != own).sum())
     if wrong: raise ValueError(f"noise file {path} is for another data set or order: "
                                f"its column {known} differs from the true labels at {wrong} of {len(own)} samples")
 
-# %% ../../nbs/data/noise.ipynb #def-columns-path-name-array
+def _first_of(names, table): # None where it has none of them
+    return next((name for name in names if name in table), None)
+
+# %% ../../nbs/data/noise.ipynb #columns
 def _columns(path): # {name: array}
     "What a noise file holds"
     if not path.is_file(): raise FileNotFoundError(f"noise file {path} does not exist")
     readers = {'.csv': pd.read_csv, '.npy': lambda p: {'label_noisy': np.load(p)}, '.pt': _read_pt}
     if path.suffix not in readers: raise ValueError(f"noise files end in .csv, .npy or .pt; got {path.name}")
-    try: return {k: np.asarray(v) for k, v in readers[path.suffix](path).items()}
-    except Exception as e:
-        why = ' '.join(str(e).split())[:100]
+    try: return {name: np.asarray(values) for name, values in readers[path.suffix](path).items()}
+    except Exception as error:
+        why = ' '.join(str(error).split())[:100]
         raise ValueError(f"noise file {path} cannot be read as {path.suffix[1:]} ({why})") from None
 
+# %% ../../nbs/data/noise.ipynb #read-pt
 def _read_pt(path):
-    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0] # what numpy's pickles of arrays and numbers call
+    # what numpy's pickles of arrays and numbers call
+    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0]
     allowed = [np.ndarray, np.dtype, *{type(np.dtype(t)) for t in '?bhilqBHILQfd'}]
-    for module in ('core', '_core'): allowed += [(f, f'numpy.{module}.multiarray.{f.__name__}') for f in rebuild]
+    for module in ('core', '_core'):
+        allowed += [(function, f'numpy.{module}.multiarray.{function.__name__}') for function in rebuild]
     try:
         with torch.serialization.safe_globals(allowed): table = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError: table = None # a message of many lines that tells how to let everything through
     if isinstance(table, dict): return table
     raise ValueError("it must hold a dictionary of arrays, lists or tensors, and nothing else")
 
-# %% ../../nbs/data/noise.ipynb #def-load-rules-path-csv-with
+# %% ../../nbs/data/noise.ipynb #load-rules
 def load_rules(path:str|Path, # .csv with columns src, dsts, p
                num_classes:int, # C
                classes:list|None=None # [C] names that the file may have instead of numbers
@@ -354,9 +381,9 @@ def load_rules(path:str|Path, # .csv with columns src, dsts, p
     "The matrix of a rules file; a class without a row stays as it is; ValueError that names the row that is no rule"
     path, names = Path(path), _names(classes, num_classes)
     table, T = _read_rules(path), np.eye(num_classes)
-    number = {str(k): i for i, k in enumerate(range(num_classes))} | {str(k): i for i, k in enumerate(names)}
+    number = {str(i): i for i in range(num_classes)} | {str(name): i for i, name in enumerate(names)}
     for row, (src, dsts, p) in enumerate(zip(table.src, table.dsts, table.p)):
-        try: i, to, share = number[str(src)], [number[str(d)] for d in ast.literal_eval(dsts)], float(p)
+        try: i, to, share = number[str(src)], [number[str(name)] for name in ast.literal_eval(dsts)], float(p)
         except (KeyError, TypeError, ValueError, SyntaxError): to = []
         if not to or len({i, *to}) != len(to) + 1 or not 0 <= share <= 1 or T[i, i] != 1:
             raise ValueError(f"row {row} of rules file {path} ({src} to {dsts} at {p}) is no rule: "
@@ -365,14 +392,23 @@ def load_rules(path:str|Path, # .csv with columns src, dsts, p
         T[i, i], T[i, to] = 1 - share, share/len(to)
     return T
 
+# %% ../../nbs/data/noise.ipynb #def-read-rules
 def _read_rules(path):
     if not path.is_file(): raise FileNotFoundError(f"rules file {path} does not exist")
     try: table = pd.read_csv(path, dtype=str)
-    except Exception as e:
-        raise ValueError(f"rules file {path} cannot be read as csv ({' '.join(str(e).split())[:100]})") from None
+    except Exception as error:
+        why = ' '.join(str(error).split())[:100]
+        raise ValueError(f"rules file {path} cannot be read as csv ({why})") from None
     if {'src', 'dsts', 'p'} <= set(table): return table
     raise ValueError(f"rules file {path} needs the columns src, dsts and p; it has {', '.join(map(str, table))}")
 
+# %% ../../nbs/data/noise.ipynb #class-names
+def _names(classes, C):
+    names = list(range(C)) if classes is None else [str(name) for name in classes]
+    if len(set(names)) != C: raise ValueError(f"classes must be {C} different names; got {len(set(names))}")
+    return names
+
+# %% ../../nbs/data/noise.ipynb #save-rules
 def save_rules(matrix, path:str|Path, # [C, C] transition matrix; .csv
                classes:list|None=None # [C] names to write; None: numbers
               ):
@@ -385,8 +421,3 @@ def save_rules(matrix, path:str|Path, # [C, C] transition matrix; .csv
             raise ValueError(f"rules spread a class evenly over others; row {i} of the matrix does not")
         if len(to): rows.append(dict(src=names[i], dsts=[names[j] for j in to], p=round(off.sum(), 12)))
     pd.DataFrame(rows, columns=['src', 'dsts', 'p']).to_csv(path, index=False)
-
-def _names(classes, C):
-    names = list(range(C)) if classes is None else [str(k) for k in classes]
-    if len(set(names)) != C: raise ValueError(f"classes must be {C} different names; got {len(set(names))}")
-    return names

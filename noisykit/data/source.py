@@ -57,10 +57,11 @@ class Source:
         return dict(training=(self.train, self.labels), test=(self.test, self.test_labels)) | self.tests | clean
 
     @property
-    def files(self)->list|None: # [N] path of each training image below `root`
+    def files(self)->list|None:
+        "[N] path of each training image below `root`; None where images are no files"
         return self.root and [os.path.relpath(path, self.root) for path in self.train.paths]
 
-# %% ../../nbs/data/source.ipynb #datasets
+# %% ../../nbs/data/source.ipynb #dataset
 DATASETS = {} # name -> function
 
 def dataset(load=None, *,
@@ -75,6 +76,7 @@ def dataset(load=None, *,
     DATASETS[load.__name__] = load
     return load
 
+# %% ../../nbs/data/source.ipynb #known-datasets
 def known_datasets()->dict: # name -> function
     "All data sets: each module in noisykit/datasets registers its own"
     import_modules('noisykit.datasets')
@@ -111,21 +113,23 @@ def stratified(labels:np.ndarray, size:int, seed:int,
     places = (np.arange(size) + rng.random())*len(labels)/size
     return np.sort(order[np.floor(places).astype(int) % len(labels)])
 
-# %% ../../nbs/data/source.ipynb #hold-out
+# %% ../../nbs/data/source.ipynb #hold-out-fifth
 def hold_out_fifth(labels:np.ndarray, # [N]
-             names, # class names in the order of the labels, or {class: name} of those that there are
-             what:str, # what one sample is, for the message
-             groups:np.ndarray|None=None # [N] numbers; samples with the same one stay together; None: each is alone
-            )->tuple: # sorted indices (train, test)
+                   names, # class names in the order of the labels, or {class: name} of those that there are
+                   what:str, # what one sample is, for the message
+                   groups:np.ndarray|None=None # [N] numbers, one for those that stay together; None: each alone
+                  )->tuple: # sorted indices (train, test)
     "A fifth of each class, at least one sample, by whole groups; ValueError for a class with a single one"
     groups = np.arange(len(labels)) if groups is None else groups
     names = names if isinstance(names, dict) else dict(enumerate(names))
     order, size, test = stream(0, 'test').permutation(len(labels)), np.bincount(groups), []
-    first = order[np.isin(order, np.unique(groups, return_index=True)[1])] # one of each group: the group has its class
+    # one sample of each group: the group has its class
+    first = order[np.isin(order, np.unique(groups, return_index=True)[1])]
     for label, name in names.items():
         mine = groups[first[labels[first] == label]]
-        if len(mine) < 2: raise ValueError(f"class {name!r} has {len(mine)} {what}; two or more are needed, "
-                                           "since some are held out for the test")
+        if len(mine) < 2:
+            raise ValueError(f"class {name!r} has {len(mine)} {what}; two or more are needed, "
+                             "since some are held out for the test")
         test += _fill(mine[:-1], size, np.count_nonzero(labels == label)//5)
     held = np.isin(groups, test)
     return np.flatnonzero(~held), np.flatnonzero(held)
@@ -139,11 +143,13 @@ def _fill(groups, size, most):
         total += size[group]
     return taken
 
-# %% ../../nbs/data/source.ipynb #def-long-tail-n-int
+# %% ../../nbs/data/source.ipynb #long-tail
 def long_tail(n:int, classes:int, imbalance:float)->np.ndarray: # [C]
     "How many images each class keeps, from n to n/imbalance"
-    return (n*(1/imbalance)**(np.arange(classes)/max(classes - 1, 1)) + 1e-9).astype(int) # 49*(1/49) is less than 1
+    exponents = np.arange(classes)/max(classes - 1, 1)
+    return (n*(1/imbalance)**exponents + 1e-9).astype(int) # 49*(1/49) is less than 1
 
+# %% ../../nbs/data/source.ipynb #tail
 def _tail(source, imbalance, seed):
     "Sorted positions of the training images that a long tail keeps; ValueError if a class keeps none"
     there, have = np.unique(source.labels, return_counts=True)
@@ -152,9 +158,10 @@ def _tail(source, imbalance, seed):
         raise ValueError(f"imbalance {imbalance:g} leaves class {source.classes[there[-1]]!r} of {source.name!r} "
                          f"no image; with {have.min()} in the smallest class it is at most {have.min()}")
     order = stream(seed, 'imbalance').permutation(len(source.labels))
-    return np.sort(np.concatenate([order[source.labels[order] == label][:n] for label, n in zip(there, counts)]))
+    kept = [order[source.labels[order] == label][:count] for label, count in zip(there, counts)]
+    return np.sort(np.concatenate(kept))
 
-# %% ../../nbs/data/source.ipynb #load-dataset
+# %% ../../nbs/data/source.ipynb #def-load-dataset
 def load_dataset(name:str, # a name in `known_datasets()`
                  data_dir=None, # the folder with the files; None: it ships with a dependency, or is downloaded
                  train_size:int|None=None, # only so many training images, always the same ones
@@ -176,6 +183,7 @@ def load_dataset(name:str, # a name in `known_datasets()`
     if not source.checked and check != 'none': _check_files(source, check)
     return source
 
+# %% ../../nbs/data/source.ipynb #checked-path
 def _checked_path(name, data_dir):
     "data_dir as a path; FileNotFoundError if it is needed and not given, or not there"
     load = DATASETS[name]
@@ -185,7 +193,7 @@ def _checked_path(name, data_dir):
     if path.is_file() if load.from_file else path.is_dir(): return path
     raise FileNotFoundError(f"data {'file' if load.from_file else 'folder'} {data_dir} does not exist")
 
-# %% ../../nbs/data/source.ipynb #reduce
+# %% ../../nbs/data/source.ipynb #def-reduce
 def _reduce(source, train_size, test_size, sample, seed):
     "Leave the training and test images that are asked for, and as many of each further test set"
     if train_size is not None:
@@ -197,6 +205,7 @@ def _reduce(source, train_size, test_size, sample, seed):
     keep = _draw(source.test_labels, test_size, 'test_size', sample, seed, source.name)
     source.test, source.test_labels = source.test.subset(keep), source.test_labels[keep]
 
+# %% ../../nbs/data/source.ipynb #def-draw
 def _draw(labels, size, purpose, sample, seed, name=None):
     "Sorted positions; with the data set's name, ValueError for a size that is too large or below the number of classes"
     least = len(np.unique(labels))
@@ -205,6 +214,7 @@ def _draw(labels, size, purpose, sample, seed, name=None):
     if sample == 'stratified': return stratified(labels, size, seed, purpose)
     return np.sort(stream(seed, purpose).choice(len(labels), size, replace=False))
 
+# %% ../../nbs/data/source.ipynb #keep-train
 def _keep_train(source, keep):
     "Leave the training images at the positions `keep`; names of the others are remembered"
     if source.root: source.undrawn += np.delete(source.files, keep).tolist()

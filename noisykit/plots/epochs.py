@@ -107,6 +107,20 @@ def _value_axis(values, value): # [N] -> (edges of bins, a note for the title)
     beyond = .05*(high - low) + 1e-6
     return np.linspace(low - beyond, high + beyond, 50), f'; all from {low:.4f} to {high:.4f}'
 
+# %% ../../nbs/plots/epochs.ipynb #by-epoch
+def _draw_by_epoch(ax, run, value):
+    "Bands of a value, and its mean in the metrics"
+    metrics = run.metrics
+    places = np.unique(np.linspace(0, len(metrics) - 1, min(len(metrics), 50)).round().astype(int))
+    epochs = [epoch for epoch in metrics.epoch.iloc[places] if run.has(value, epoch)]
+    values = [by_group(run, run.samples(value, epoch)) for epoch in epochs]
+    for name in groups(run):
+        draw_band(ax, epochs, [divided[name] for divided in values], COLORS[name], name)
+        column = f'{value}_{"clean" if name == "all" else name}'
+        if column in metrics: ax.plot(metrics.epoch, metrics[column], ':', color=COLORS[name], label=f'{name}, mean')
+    show_epochs(ax)
+    ax.legend(fontsize=8)
+
 # %% ../../nbs/plots/epochs.ipynb #weights
 KNOWS_NOTHING = {'weight': 1., 'beta': .5} # the value where a method has no opinion of a sample
 
@@ -124,20 +138,6 @@ def plot_weights(run:Run, epoch:int=-1, axs=None, # two axes
     right.axhline(KNOWS_NOTHING[value], color='.8', zorder=0)
     right.set(ylabel=value, ylim=(0, 1.02 if value == 'beta' else None))
     return axs
-
-# %% ../../nbs/plots/epochs.ipynb #by-epoch
-def _draw_by_epoch(ax, run, value):
-    "Bands of a value, and its mean in the metrics"
-    metrics = run.metrics
-    places = np.unique(np.linspace(0, len(metrics) - 1, min(len(metrics), 50)).round().astype(int))
-    epochs = [epoch for epoch in metrics.epoch.iloc[places] if run.has(value, epoch)]
-    values = [by_group(run, run.samples(value, epoch)) for epoch in epochs]
-    for name in groups(run):
-        draw_band(ax, epochs, [divided[name] for divided in values], COLORS[name], name)
-        column = f'{value}_{"clean" if name == "all" else name}'
-        if column in metrics: ax.plot(metrics.epoch, metrics[column], ':', color=COLORS[name], label=f'{name}, mean')
-    show_epochs(ax)
-    ax.legend(fontsize=8)
 
 # %% ../../nbs/plots/epochs.ipynb #value-edges
 BINS, BINNINGS = 50, ('histogram', 'dissection')

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import yaml
 from check_tree import CFG, FILES, LIB, NBS, NOTEBOOKS, ROOT, load, main, shown, tagged, text
 
-SHOWN = [f for f in NOTEBOOKS if shown(f[len(NBS) + 1:])]
-SOUND = {f: nb for f in SHOWN if not isinstance(nb := load(f), str)}  # check_tree names the others
+SHOWN = [file for file in NOTEBOOKS if shown(file[len(NBS) + 1:])]
+SOUND = {file: nb for file in SHOWN if not isinstance(nb := load(file), str)}  # check_tree names the others
 
 def schema():
     "What _quarto.yml may hold: the part of Quarto's own settings that the site uses"
@@ -43,19 +43,22 @@ def rows_of(
     if isinstance(items, str): return [(items, section)]
     rows = []
     for item in items:
-        if isinstance(item, str): rows.append((item, section)); continue
+        if isinstance(item, str):
+            rows.append((item, section))
+            continue
         rows += [(item[key], section) for key in ("href", "auto") if key in item]
         rows += rows_of(item.get("contents", []), item.get("section", section))
     return rows
 
-def page_of(f):
+def page_of(file):
     "The page that nbdev makes of a notebook, without .html: it takes a number off the name"
-    path = PurePosixPath(f[len(NBS) + 1:])
+    path = PurePosixPath(file[len(NBS) + 1:])
     return str(path.with_name(re.sub(r"^\d+[a-zA-Z0-9]*_", "", path.stem.lower())))
 
-def title_of(f):
+def title_of(file):
     "The title of a notebook"
-    return next((text(c).split("\n")[0].lstrip("# ") for c in SOUND[f]["cells"] if c["cell_type"] == "markdown"), "")
+    first = next((text(cell) for cell in SOUND[file]["cells"] if cell["cell_type"] == "markdown"), "")
+    return first.split("\n")[0].lstrip("# ")
 
 def shared(
     pages, # notebooks
@@ -63,27 +66,28 @@ def shared(
 ):
     "Triples (first, second, what both have)"
     found, doubles = {}, []
-    for f in pages:
-        if (name := of(f)) in found: doubles.append((found[name], f, name))
-        found.setdefault(name, f)
+    for file in pages:
+        if (name := of(file)) in found: doubles.append((found[name], file, name))
+        found.setdefault(name, file)
     return doubles
 
 def in_sidebar(contents):
     "What is wrong with the rows of the sidebar"
-    have, listed, errs = [f[len(NBS) + 1:] for f in SHOWN], [], []
+    have, listed, errs = [file[len(NBS) + 1:] for file in SHOWN], [], []
     for row, section in rows_of(contents):
-        files = [f for f in have if PurePosixPath(f).match(row) and f.count("/") == row.count("/")]
+        files = [file for file in have if PurePosixPath(file).match(row) and file.count("/") == row.count("/")]
         if not files: errs.append(f"the sidebar of _quarto.yml lists {row}, which is not in {NBS}/")
-        listed += [(f, section) for f in files]
-    names = [f for f, _ in listed]
-    errs += [f"{NBS}/{f} is not in the sidebar of _quarto.yml" for f in have if f not in names]
-    errs += [f"the sidebar of _quarto.yml lists {f} twice" for f in sorted({f for f in names if names.count(f) > 1})]
-    for folder in sorted({posixpath.dirname(f) for f in names} - {""}):
-        rows = [(f, section) for f, section in listed if posixpath.dirname(f) == folder]
+        listed += [(file, section) for file in files]
+    names = [file for file, _ in listed]
+    errs += [f"{NBS}/{file} is not in the sidebar of _quarto.yml" for file in have if file not in names]
+    twice = {file for file in names if names.count(file) > 1}
+    errs += [f"the sidebar of _quarto.yml lists {file} twice" for file in sorted(twice)]
+    for folder in sorted({posixpath.dirname(file) for file in names} - {""}):
+        rows = [(file, section) for file, section in listed if posixpath.dirname(file) == folder]
         sections = sorted({section for _, section in rows})
         if len(sections) > 1:
             errs.append(f"the sidebar of _quarto.yml has {folder}/ in several sections: {', '.join(sections)}")
-        numbered = [f for f, _ in rows if posixpath.basename(f)[0].isdigit()]
+        numbered = [file for file, _ in rows if posixpath.basename(file)[0].isdigit()]
         errs += [f"the sidebar of _quarto.yml lists {b} after {a}" for a, b in zip(numbered, numbered[1:]) if b < a]
     if names and names[0] != "index.ipynb": errs.append("the sidebar of _quarto.yml starts with index.ipynb")
     return errs
@@ -92,9 +96,9 @@ def check_site():
     "_quarto.yml is well formed, each notebook once in the sidebar, a folder in one place; no two pages of one title"
     from jsonschema import Draft202012Validator
     try: q = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as e: return [f"_quarto.yml cannot be read: {' '.join(str(e).split())}"]
-    errs = [f"_quarto.yml: {'/'.join(map(str, e.absolute_path)) or 'top'}: {e.message}"
-            for e in Draft202012Validator(schema()).iter_errors(q)]
+    except (OSError, yaml.YAMLError) as error: return [f"_quarto.yml cannot be read: {' '.join(str(error).split())}"]
+    errs = [f"_quarto.yml: {'/'.join(map(str, error.absolute_path)) or 'top'}: {error.message}"
+            for error in Draft202012Validator(schema()).iter_errors(q)]
     if not errs:
         errs += in_sidebar(q["website"]["sidebar"]["contents"])
         css = q["format"]["html"].get("css")
@@ -107,48 +111,48 @@ def check_site():
         errs.append(f"{NBS}/_quarto.yml must be a link to ../_quarto.yml (ln -s)")
     return errs
 
-def markdown(f):
+def markdown(file):
     "The text of a notebook's markdown cells, or of a file"
-    if f not in SOUND: return (ROOT / f).read_text(encoding="utf-8")
-    return "\n\n".join(text(c) for c in SOUND[f]["cells"] if c["cell_type"] == "markdown")
+    if file not in SOUND: return (ROOT / file).read_text(encoding="utf-8")
+    return "\n\n".join(text(cell) for cell in SOUND[file]["cells"] if cell["cell_type"] == "markdown")
 
-def source(f):
+def source(file):
     "All cells of a notebook, or a file"
-    return "\n".join(map(text, SOUND[f]["cells"])) if f in SOUND else markdown(f)
+    return "\n".join(map(text, SOUND[file]["cells"])) if file in SOUND else markdown(file)
 
 def no_fences(md): return re.sub(r"^(```+).*?^\1", "", md, flags=re.M | re.S)
 
-def prose(f):
+def prose(file):
     "Markdown without code and comments"
-    return re.sub(r"`[^`\n]+`", "``", re.sub(r"<!--.*?-->", "", no_fences(markdown(f)), flags=re.S))
+    return re.sub(r"`[^`\n]+`", "``", re.sub(r"<!--.*?-->", "", no_fences(markdown(file)), flags=re.S))
 
-def anchors(f):
+def anchors(file):
     "What `#...` may name: headings as Pandoc makes names of them (GitHub outside of the site), and {#names}"
-    md = markdown(f)
+    md = markdown(file)
     seen, names = {}, set(re.findall(r"\{#([\w:.-]+)", md))
     for title in re.findall(r"^#+ +(.+?) *$", no_fences(md), re.M):
         title = re.sub(r"\{[^}]*\}$|!?\[([^]]*)\]\([^)]*\)|[`*$]", r"\1", title).lower()
-        slug = re.sub(r"\s", "-", re.sub(r"[^\w\s.-]" if f in SOUND else r"[^\w\s-]", "", title).strip())
-        if f in SOUND: slug = re.sub(r"^[^a-z]+", "", slug) or "section"
+        slug = re.sub(r"\s", "-", re.sub(r"[^\w\s.-]" if file in SOUND else r"[^\w\s-]", "", title).strip())
+        if file in SOUND: slug = re.sub(r"^[^a-z]+", "", slug) or "section"
         names.add(slug + (f"-{seen[slug]}" if slug in seen else ""))
         seen[slug] = seen.get(slug, 0) + 1
     return names
 
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\[[^]]+\]:\s*(\S+)|(?:href|src)=[\"']([^\"']+)", re.M)
 NUMBER = re.compile(r"\[0*(\d+)[a-z]?(?:_[^]\s]*)?\]\(([^)\s]+)\)") # a link whose text is a number, or a name with one
-TEXTS = [*SOUND, *(f for f in FILES if f.endswith(".md"))]
+TEXTS = [*SOUND, *(file for file in FILES if file.endswith(".md"))]
 
 def wrong_link(
-    f, # the file that has it
+    file, # the file that has it
     link, # what it leads to
     folders, # of the tree
 ):
     "What is wrong with a link, or None"
     if re.match(r"[a-zA-Z][\w+.-]*:|//", link): return
     path, _, name = unquote(link).partition("#")
-    to = os.path.normpath(os.path.join(posixpath.dirname(f), path)) if path else f
+    to = os.path.normpath(os.path.join(posixpath.dirname(file), path)) if path else file
     if link.startswith("/") or to not in FILES and to not in folders: return f"links to {link}, which is not there"
-    if f in SOUND and not to.startswith(NBS + "/"):
+    if file in SOUND and not to.startswith(NBS + "/"):
         return f"links to {link}, which the site does not have: name it as `{to}`"
     if name and (to in SOUND or to.endswith(".md")) and name not in anchors(to):
         return f"links to {link}: no heading of {to} has this name"
@@ -156,10 +160,10 @@ def wrong_link(
 def exported_names():
     "module of the kit -> the names that are defined at its top level; packages too"
     found = {}
-    for f in FILES:
-        if not f.startswith(LIB + "/") or not f.endswith(".py"): continue
-        name = f[:-3].replace("/", ".").removesuffix(".__init__")
-        try: tree = ast.parse((ROOT / f).read_text(encoding="utf-8"))
+    for file in FILES:
+        if not file.startswith(LIB + "/") or not file.endswith(".py"): continue
+        name = file[:-3].replace("/", ".").removesuffix(".__init__")
+        try: tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         except SyntaxError: tree = ast.parse("") # check_tree says it
         names = found.setdefault(name, set())
         for n in tree.body:
@@ -185,54 +189,57 @@ def unknown_names(
 
 def check_links():
     "relative links, anchors and references lead somewhere; files and names of the kit that texts name are there"
-    lessons = sorted(f for f in SOUND if f.startswith(f"{NBS}/lessons/"))
+    lessons = sorted(file for file in SOUND if file.startswith(f"{NBS}/lessons/"))
     errs = [f"{a} does not lead to the next lesson, {Path(b).name}"
             for a, b in zip(lessons, lessons[1:]) if f"]({Path(b).name})" not in prose(a)]
-    folders, known = {p.as_posix() for f in FILES for p in PurePosixPath(f).parents}, exported_names()
-    stems = {Path(f).stem for f in FILES}
-    for f in TEXTS:
-        md, everything = prose(f), source(f)
-        errs += [f"{f} {e}" for link in map("".join, LINK.findall(md)) if (e := wrong_link(f, link, folders))]
-        errs += [f"{f} gives {to} the number {number}, which it does not have" for number, to in NUMBER.findall(md)
+    folders, known = {p.as_posix() for file in FILES for p in PurePosixPath(file).parents}, exported_names()
+    stems = {Path(file).stem for file in FILES}
+    for file in TEXTS:
+        md, everything = prose(file), source(file)
+        wrong = [wrong_link(file, "".join(link), folders) for link in LINK.findall(md)]
+        errs += [f"{file} {error}" for error in wrong if error]
+        errs += [f"{file} gives {to} the number {number}, which it does not have" for number, to in NUMBER.findall(md)
                  if not re.match(rf"0*{number}_", PurePosixPath(to).name)]
-        if f in SOUND:
-            labels = anchors(f) | set(re.findall(r"^#\s*\|\s*label:\s*(\S+)", everything, re.M))
+        if file in SOUND:
+            labels = anchors(file) | set(re.findall(r"^#\s*\|\s*label:\s*(\S+)", everything, re.M))
             references = dict.fromkeys(re.findall(r"(?<![\w@])@((?:fig|tbl|sec|eq|lst)-[\w-]*\w)", md))
-            errs += [f"{f} refers to @{r}, which has no target in it" for r in references if r not in labels]
+            errs += [f"{file} refers to @{r}, which has no target in it" for r in references if r not in labels]
         path = rf"(?<![\w./(-])((?:{NBS}|{LIB}|tests|results)/[\w./-]+\.(?:ipynb|py|md|csv|yaml))\b"
         named = dict.fromkeys(re.findall(path, everything))
-        errs += [f"{f} names {n}, which is not there" for n in named if n not in FILES]
-        errs += [f"{f} names {n}, which the kit does not have" for n in unknown_names(everything, known)]
+        errs += [f"{file} names {n}, which is not there" for n in named if n not in FILES]
+        errs += [f"{file} names {n}, which the kit does not have" for n in unknown_names(everything, known)]
         numbered = dict.fromkeys(re.findall(r"(?<![\w./-])\d\d[a-z]?_[a-z]\w+", everything))
-        errs += [f"{f} names {n}, which is no notebook" for n in numbered if n not in stems]
+        errs += [f"{file} names {n}, which is no notebook" for n in numbered if n not in stems]
     return errs
 
-def parameters(f):
+def parameters(file):
     "What papermill's -p can set in a notebook"
-    nodes = [n for c in tagged(load(f)["cells"]) for n in ast.walk(ast.parse(text(c)))]
-    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    code = "\n".join(text(cell) for cell in tagged(load(file)["cells"]))
+    return {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 def wrong_command(command):
     "What is wrong with a papermill line, or None"
     try: words = shlex.split(command, comments=True)
-    except ValueError as e: return f"is no command ({e})"
+    except ValueError as error: return f"is no command ({error})"
     if words[1] not in SOUND: return f"runs {words[1]}, which is not there"
     given = [words[i + 1] for i, w in enumerate(words[:-1]) if w == "-p"]
     for word, following in zip(words, words[1:]):
         if word != "-y": continue
         try: given += yaml.safe_load(following)
-        except (yaml.YAMLError, TypeError) as e: return f"has no dictionary behind -y ({' '.join(str(e).split())})"
+        except (yaml.YAMLError, TypeError) as error:
+            return f"has no dictionary behind -y ({' '.join(str(error).split())})"
     unknown = [g for g in given if g not in parameters(words[1])]
     if unknown: return f"sets {', '.join(unknown)}, which {words[1]} does not take"
 
 def check_commands():
     "every papermill line in prose runs a notebook that is there, and sets what it takes"
     errs = []
-    for f in [*TEXTS, *(f for f in FILES if f.endswith(".yaml"))]:
-        words = markdown(f)
-        if f.endswith(".yaml"): words = re.sub(r"^\s*- '(.*)'$", r"\1", words, flags=re.M)
+    for file in [*TEXTS, *(file for file in FILES if file.endswith(".yaml"))]:
+        words = markdown(file)
+        if file.endswith(".yaml"): words = re.sub(r"^\s*- '(.*)'$", r"\1", words, flags=re.M)
         commands = dict.fromkeys(re.findall(rf"(?<!\w)papermill {NBS}/[^`\n]+", words))
-        errs += [f"{f}: `{c}` {e}" for c in commands if (e := wrong_command(c.split("    #")[0]))]
+        for command in commands:
+            if error := wrong_command(command.split("    #")[0]): errs.append(f"{file}: `{command}` {error}")
     return errs
 
 def results():
@@ -241,56 +248,56 @@ def results():
     for files, how, made in re.findall(r"^\| (`[^|]+) \| (.+) \|([^|]*)\|$", table, re.M):
         command = re.search(r"`(papermill [^`]+)`", how)
         rest = re.sub(r"`papermill [^`]+`", "", how).strip(" ()")
-        for f in re.findall(r"`([^`]+)`", files): listed[f] = command and command[1], rest, made.strip()
+        for file in re.findall(r"`([^`]+)`", files): listed[file] = command and command[1], rest, made.strip()
     return listed
 
 def check_results():
     "every file in results/ has the command that makes it, or its sources in it"
     import pandas as pd
     listed, errs = results(), []
-    for f in [f[8:] for f in FILES if f.startswith("results/") and not f.endswith(".md")]:
-        command, rest, made = listed.pop(f, (None, "", ""))
-        if command and f"results/{f}" not in command and "noisykit." not in rest:
-            errs.append(f"results/README.md: the command of {f} does not write it")
+    for file in [file[8:] for file in FILES if file.startswith("results/") and not file.endswith(".md")]:
+        command, rest, made = listed.pop(file, (None, "", ""))
+        if command and f"results/{file}" not in command and "noisykit." not in rest:
+            errs.append(f"results/README.md: the command of {file} does not write it")
         if command and not re.match(r"20\d\d-\d\d-\d\d, \S", made):
-            errs.append(f"results/README.md does not say when and on what {f} was made (2026-11-21, 2 CPU cores)")
+            errs.append(f"results/README.md does not say when and on what {file} was made (2026-11-21, 2 CPU cores)")
         if command: continue
-        table = pd.read_csv(ROOT / "results" / f) if f.endswith(".csv") else {}
+        table = pd.read_csv(ROOT / "results" / file) if file.endswith(".csv") else {}
         if "source" not in table or table.source.isna().any():
-            errs.append(f"results/{f} has no command in results/README.md, and not every row names its source")
-    return errs + [f"results/README.md lists {f}, which is not there" for f in listed]
+            errs.append(f"results/{file} has no command in results/README.md, and not every row names its source")
+    return errs + [f"results/README.md lists {file}, which is not there" for file in listed]
 
 def mixed_imports(nb):
     "Cells of a notebook that exports where nbdev would run more than imports to make the page"
-    code = [c for c in nb["cells"] if c["cell_type"] == "code"]
-    if not any(re.match(r"#\s*\|\s*exports?\b", text(c)) for c in code): return
+    code = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+    if not any(re.match(r"#\s*\|\s*exports?\b", text(cell)) for cell in code): return
     def is_import(node): return isinstance(node, (ast.Import, ast.ImportFrom))
-    for c in code:
-        if re.search(r"^#\s*\|\s*(export|exports|exporti|exec_doc|eval: false)\b", text(c), re.M): continue
-        try: tree = ast.parse(re.sub(r"^\s*[%!].*", "", text(c), flags=re.M))
+    for cell in code:
+        if re.search(r"^#\s*\|\s*(export|exports|exporti|exec_doc|eval: false)\b", text(cell), re.M): continue
+        try: tree = ast.parse(re.sub(r"^\s*[%!].*", "", text(cell), flags=re.M))
         except SyntaxError: continue
-        if any(map(is_import, ast.walk(tree))) and not all(map(is_import, tree.body)): yield c.get("id")
+        if any(map(is_import, ast.walk(tree))) and not all(map(is_import, tree.body)): yield cell.get("id")
 
-def run_together(f):
+def run_together(file):
     "Lines that start a list, a table or a heading right under a paragraph"
     before = ""
-    for line in no_fences(markdown(f)).split("\n"):
+    for line in no_fences(markdown(file)).split("\n"):
         starts = re.match(r"([-*] |\d+\. |\||#+ )", line)
         if starts and before.strip() and not re.match(r"\s|[-*] |\d+\. |\||#+ ", before): yield line
         before = line
 
-def stage(d):
-    "nbdev's pages in the folder `d`; what it says where it fails, or None"
-    for f in FILES:
-        if not f.startswith((NBS + "/", LIB + "/")) and f != "settings.ini": continue
-        (dst := Path(d, f)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / f, dst)
-    with open(Path(d, "settings.ini"), "a") as settings:
+def stage(folder):
+    "nbdev's pages in the folder; what it says where it fails, or None"
+    for file in FILES:
+        if not file.startswith((NBS + "/", LIB + "/")) and file != "settings.ini": continue
+        (dst := Path(folder, file)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / file, dst)
+    with open(Path(folder, "settings.ini"), "a") as settings:
         settings.write("\nskip_procs = exec_show_docs,add_links\n") # the first needs torch
-    env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": d}
+    env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": folder}
     code = "from nbdev.serve import proc_nbs\nproc_nbs(n_workers=0)"
     words = [sys.executable, "-W", "always::UserWarning", "-c", code]
-    run = subprocess.run(words, cwd=d, env=env, capture_output=True, text=True)
+    run = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
     if run.returncode: return (run.stderr.strip() or "no message").splitlines()[-1]
 
 def wrong_page(
@@ -302,32 +309,35 @@ def wrong_page(
     except yaml.YAMLError: front = {}
     if lacks := [k for k in ("title", "description") if not front.get(k)]:
         yield f" has no {' and no '.join(lacks)}: the first markdown cell is `# title`, an empty line, `> one line`"
-    def lines(cells): return [l.strip() for c in cells if c["cell_type"] == "markdown" for l in text(c).split("\n")]
+    def lines(cells):
+        words = "\n".join(text(cell) for cell in cells if cell["cell_type"] == "markdown")
+        return [line.strip() for line in words.split("\n")]
     there = {*lines(cells), f"# {front.get('title')}", f"> {front.get('description')}"}
     there |= {f"- {k}: {str(v).lower() if isinstance(v, bool) else v}" for k, v in front.items()}
-    if lost := [l for l in lines(nb["cells"]) if l and l not in there]:
+    if lost := [line for line in lines(nb["cells"]) if line and line not in there]:
         yield f": the site loses {lost[0][:60]!r}: a title cell holds `# title` and `> one line` and nothing else"
     hidden = re.compile(r"^#\s*\|\s*(export|exporti|hide|default_exp)\b", re.M)
-    leaks = [c for c in cells if c["cell_type"] == "code" and hidden.search(text(c))]
+    leaks = [cell for cell in cells if cell["cell_type"] == "code" and hidden.search(text(cell))]
     if leaks: yield f": cell {leaks[0].get('id')} would be on the site and should not"
 
 def check_pages():
     "nbdev makes a page of every notebook that loses nothing and shows nothing it should not"
     errs = []
-    for f, nb in SOUND.items():
-        errs += [f"{f}, cell {cell}: nbdev runs cells with imports to make the site, this one without those before it: "
-                 "put the imports into a cell of their own" for cell in mixed_imports(nb)]
-        errs += [f"{f}: no empty line before {line[:40]!r}, so that the site shows one paragraph"
-                 for line in run_together(f)]
-    with tempfile.TemporaryDirectory() as d:
-        if failed := stage(d): return [*errs, f"nbdev_proc_nbs failed: {failed}"]
-        def page(f): return Path(d, "_proc", f[len(NBS) + 1:])
-        others = [f for f in FILES if f.startswith(NBS + "/") and not f.endswith(".ipynb") and shown(f[len(NBS) + 1:])]
-        errs += [f"nbdev does not take {f} to the site" for f in others if not page(f).is_file()]
-        for f, nb in SOUND.items():
-            try: cells = json.loads(page(f).read_text(encoding="utf-8"))["cells"]
-            except (OSError, ValueError): errs.append(f"nbdev makes no page of {f}"); continue
-            errs += [f"{f}{e}" for e in wrong_page(nb, cells)]
+    for file, nb in SOUND.items():
+        errs += [f"{file}, cell {name}: nbdev runs cells with imports to make the site, this one without those before "
+                 "it: put the imports into a cell of their own" for name in mixed_imports(nb)]
+        errs += [f"{file}: no empty line before {line[:40]!r}, so that the site shows one paragraph"
+                 for line in run_together(file)]
+    with tempfile.TemporaryDirectory() as folder:
+        if failed := stage(folder): return [*errs, f"nbdev_proc_nbs failed: {failed}"]
+        def page(file): return Path(folder, "_proc", file[len(NBS) + 1:])
+        others = [file for file in FILES if file.startswith(NBS + "/") and not file.endswith(".ipynb")]
+        others = [file for file in others if shown(file[len(NBS) + 1:])]
+        errs += [f"nbdev does not take {file} to the site" for file in others if not page(file).is_file()]
+        for file, nb in SOUND.items():
+            try: cells = json.loads(page(file).read_text(encoding="utf-8"))["cells"]
+            except (OSError, ValueError): errs.append(f"nbdev makes no page of {file}")
+            else: errs += [f"{file}{error}" for error in wrong_page(nb, cells)]
     return errs
 
 CHECKS = {"site": check_site, "links": check_links, "commands": check_commands, "results": check_results,

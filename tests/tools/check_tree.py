@@ -36,86 +36,87 @@ def git_files():
     "Tracked files and new ones that git does not ignore, as they are in the working tree"
     out = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True)
     if out.returncode: sys.exit("check_tree needs a git checkout: " + out.stderr.decode().strip())
-    return sorted({f for f in out.stdout.decode().split("\0") if f and os.path.lexists(ROOT / f)})
+    return sorted({file for file in out.stdout.decode().split("\0") if file and os.path.lexists(ROOT / file)})
 
 FILES = git_files()
-NOTEBOOKS = [f for f in FILES if f.startswith(NBS + "/") and f.endswith(".ipynb")]
+NOTEBOOKS = [file for file in FILES if file.startswith(NBS + "/") and file.endswith(".ipynb")]
 
-def shown(f):
+def shown(file):
     "nbdev and Quarto leave out names that start with _ or ."
-    return not any(p[0] in "_." for p in Path(f).parts)
+    return not any(p[0] in "_." for p in Path(file).parts)
 
-def load(f):
-    try: return json.loads((ROOT / f).read_text(encoding="utf-8"))
-    except ValueError as e: return str(e)
+def load(file):
+    try: return json.loads((ROOT / file).read_text(encoding="utf-8"))
+    except ValueError as error: return str(error)
 
 def text(cell): return "".join(cell.get("source", []))
 
 def check_export():
     "notebooks are clean, modules are what they export"
-    broken = [f"{f} is not valid JSON: {e}" for f in NOTEBOOKS if isinstance(e := load(f), str)]
+    broken = [f"{file} is not valid JSON: {error}" for file in NOTEBOOKS if isinstance(error := load(file), str)]
     if broken: return broken
     # work on a copy: whoever has half-finished work here keeps it
-    with tempfile.TemporaryDirectory() as d:
-        for f in FILES:
-            if f.startswith((NBS + "/", LIB + "/")) or f == "settings.ini":
-                (dst := Path(d, f)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / f, dst, follow_symlinks=False)
-        old = {f for f in FILES if f.startswith(LIB + "/") and f.endswith(".py")}
-        for f in old: # what does not come back has no notebook
-            if not (f.endswith("/__init__.py") and Path(d, f).stat().st_size): Path(d, f).unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        for file in FILES:
+            if file.startswith((NBS + "/", LIB + "/")) or file == "settings.ini":
+                (dst := Path(folder, file)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / file, dst, follow_symlinks=False)
+        old = {file for file in FILES if file.startswith(LIB + "/") and file.endswith(".py")}
+        for file in old: # what does not come back has no notebook
+            if not (file.endswith("/__init__.py") and Path(folder, file).stat().st_size): Path(folder, file).unlink()
         code = ("from nbdev.doclinks import nbdev_export\nfrom nbdev.clean import nbdev_clean\n"
                 "nbdev_export(); nbdev_clean()")
         env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
-        run = subprocess.run([sys.executable, "-c", code], cwd=d, capture_output=True, text=True, env=env)
+        run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=env)
         if run.returncode:
             return [f"nbdev_export/nbdev_clean failed: {(run.stderr.strip() or 'no message').splitlines()[-1]}"]
-        new = {p.relative_to(d).as_posix() for p in Path(d, LIB).rglob("*.py")}
-        def same(f): return Path(d, f).read_bytes() == (ROOT / f).read_bytes()
-        errs = [f"{f} has no notebook that exports it: delete it, or write it in a notebook" for f in sorted(old - new)]
-        errs += [f"{f} is missing: run `nbdev_export` (make prepare)" for f in sorted(new - old)]
-        errs += [f"{f} is not what its notebook exports: run `nbdev_export` (make prepare), and edit the notebook only"
-                 for f in sorted(old & new) if not same(f)]
-        errs += [f"{f} is not clean: run `nbdev_clean` (make prepare)" for f in NOTEBOOKS if not same(f)]
+        new = {p.relative_to(folder).as_posix() for p in Path(folder, LIB).rglob("*.py")}
+        def same(file): return Path(folder, file).read_bytes() == (ROOT / file).read_bytes()
+        errs = [f"{file} has no notebook that exports it: delete it, or write it in a notebook"
+                for file in sorted(old - new)]
+        errs += [f"{file} is missing: run `nbdev_export` (make prepare)" for file in sorted(new - old)]
+        errs += [f"{file} is not what its notebook exports: run `nbdev_export` (make prepare), and edit the notebook "
+                 "only" for file in sorted(old & new) if not same(file)]
+        errs += [f"{file} is not clean: run `nbdev_clean` (make prepare)" for file in NOTEBOOKS if not same(file)]
     return errs
 
 def front_matter(cells, key):
     "The value of `key` in a raw `---` cell, or in the list under the title"
-    for c in cells:
-        under_title = c["cell_type"] == "markdown" and text(c).startswith("# ")
-        pattern = rf"^{key}:\s*(\S+)" if c["cell_type"] == "raw" else rf"^- {key}:\s*(\S+)" if under_title else None
-        if pattern and (m := re.search(pattern, text(c), re.M)): return m[1].lower()
+    for cell in cells:
+        under_title = cell["cell_type"] == "markdown" and text(cell).startswith("# ")
+        pattern = rf"^{key}:\s*(\S+)" if cell["cell_type"] == "raw" else rf"^- {key}:\s*(\S+)" if under_title else None
+        if pattern and (m := re.search(pattern, text(cell), re.M)): return m[1].lower()
 
 def tagged(cells):
     "The cells that papermill's parameters go behind: a notebook with one is run, not tested"
-    return [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    return [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
 
-def wrong_state(f, nb):
+def wrong_state(file, nb):
     "What is wrong with a notebook as it is stored"
     cells, kernel = nb["cells"], nb["metadata"].get("kernelspec", {}).get("name")
     if kernel != "python3": yield f"the kernel is {kernel!r}; every notebook says 'python3'"
     version = nb.get("nbformat"), nb.get("nbformat_minor")
     if version != (4, 5): yield f"nbformat {version[0]}.{version[1]}, wanted 4.5: save it in JupyterLab 4"
-    ids = [c.get("id") for c in cells]
+    ids = [cell.get("id") for cell in cells]
     if not all(ids) or len(set(ids)) < len(ids):
         yield "a cell has no id, or two have the same: save it in JupyterLab 4"
-    kb, most = (ROOT / f).stat().st_size / 1000, INDEX_KB if f == f"{NBS}/index.ipynb" else KB
+    kb, most = (ROOT / file).stat().st_size / 1000, INDEX_KB if file == f"{NBS}/index.ipynb" else KB
     if kb > most: yield f"{kb:.0f} kB, more than {most}: smaller figures, shorter outputs"
-    for c in cells:
-        if any(o["output_type"] == "error" for o in c.get("outputs", [])):
-            yield f"cell {c.get('id')} has an error output: repair and run it again"
-        if re.search(r"\bTODO\b", text(c)): yield f"cell {c.get('id')} says TODO: do it, or file an issue"
+    for cell in cells:
+        if any(o["output_type"] == "error" for o in cell.get("outputs", [])):
+            yield f"cell {cell.get('id')} has an error output: repair and run it again"
+        if re.search(r"\bTODO\b", text(cell)): yield f"cell {cell.get('id')} says TODO: do it, or file an issue"
     if views(nb) or nb["metadata"].get("widgets"):
         yield "it stores widgets, which need their kernel: run `make prepare`, which leaves their pictures"
 
-def wrong_parameters(f, cells):
+def wrong_parameters(file, cells):
     "What is wrong with the parameters of a notebook that is run"
     skipped, found = front_matter(cells, "skip_exec") == "true", tagged(cells)
     if not found:
         if skipped: yield "no cell is tagged `parameters`: papermill -p would change nothing"
         return
     if len(found) > 1: yield f"{len(found)} cells are tagged `parameters`, one must be"
-    if found[0] is not next(c for c in cells if c["cell_type"] == "code"):
+    if found[0] is not next(cell for cell in cells if cell["cell_type"] == "code"):
         yield "the cell tagged `parameters` must be the first code cell"
     if not skipped:
         yield "a run notebook needs `skip_exec: true` in its front matter, or nbdev_test would do the whole run"
@@ -124,30 +125,30 @@ def wrong_parameters(f, cells):
         yield "the parameters cell is not plain Python"
         return
     names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    if lacks := PARAMS.get(f, set()) - names:
+    if lacks := PARAMS.get(file, set()) - names:
         yield f"the parameters cell does not set {', '.join(sorted(lacks))}, which `make run` passes"
 
 def check_notebooks():
     "kernel, cell ids, size, no error outputs, nothing left to do, parameters cells"
-    errs = [f"{f} is missing, which `make run` runs" for f in PARAMS if f not in NOTEBOOKS]
-    for f in NOTEBOOKS:
-        nb = load(f)
-        if isinstance(nb, str): errs.append(f"{f} is not valid JSON: {nb}"); continue
-        errs += [f"{f}: {e}" for e in [*wrong_state(f, nb), *wrong_parameters(f, nb["cells"])]]
+    errs = [f"{file} is missing, which `make run` runs" for file in PARAMS if file not in NOTEBOOKS]
+    for file in NOTEBOOKS:
+        nb = load(file)
+        if isinstance(nb, str): errs.append(f"{file} is not valid JSON: {nb}")
+        else: errs += [f"{file}: {error}" for error in [*wrong_state(file, nb), *wrong_parameters(file, nb["cells"])]]
     return errs
 
 def modules():
     "name -> (syntax tree, notebook under nbs/ without .ipynb) of what notebooks export"
     found = {}
-    for f in FILES:
-        if not f.startswith(LIB + "/") or not f.endswith(".py"): continue
-        source = (ROOT / f).read_text(encoding="utf-8")
+    for file in FILES:
+        if not file.startswith(LIB + "/") or not file.endswith(".py"): continue
+        source = (ROOT / file).read_text(encoding="utf-8")
         m = re.search(r"^# AUTOGENERATED.*File to edit: (\S+)\.ipynb", source, re.M)
         if not m: continue
         try: tree = ast.parse(source)
         except SyntaxError: continue # check_export says it
-        notebook = os.path.relpath(os.path.normpath(PurePosixPath(f).parent / m[1]), NBS)
-        found[f[:-3].replace("/", ".")] = tree, notebook
+        notebook = os.path.relpath(os.path.normpath(PurePosixPath(file).parent / m[1]), NBS)
+        found[file[:-3].replace("/", ".")] = tree, notebook
     return found
 
 def imports(
@@ -178,8 +179,8 @@ def circles(
     "Circles of imports, each as a list of modules that starts and ends with the same"
     found, done = [], set()
     def walk(module, path):
-        if module in path: found.append(path[path.index(module):] + [module]); return
-        if module in done: return
+        if module in path: found.append(path[path.index(module):] + [module])
+        if module in path or module in done: return
         for other in sorted(arrows[module]): walk(other, path + [module])
         done.add(module)
     for module in sorted(arrows): walk(module, [])
@@ -225,31 +226,35 @@ def check_house():
         errs += [f"{NBS}/{notebook}.ipynb imports {n} of {other}, which is that module's own"
                  for other, n in sorted(hidden)]
         if any("checkpoint.pt" in s for s in strings(tree)): owners.append(f"{NBS}/{notebook}.ipynb")
-    errs += [f"a circle of imports: {' -> '.join(c)}" for c in circles(arrows)]
+    errs += [f"a circle of imports: {' -> '.join(circle)}" for circle in circles(arrows)]
     if len(owners) > 1:
         errs.append(f"checkpoint.pt is named in {', '.join(owners)}: one of them owns it, and the others ask that one")
     return errs + list(wrong_drawing())
 
-def lines_of(f):
+def lines_of(file):
     "(where, line) of a text file; of a notebook its sources and text outputs, without the pictures"
-    if not f.endswith(".ipynb") or isinstance(nb := load(f), str):
-        try: return [(str(i), l) for i, l in enumerate((ROOT / f).read_text(encoding="utf-8").splitlines(), 1)]
+    if not file.endswith(".ipynb") or isinstance(nb := load(file), str):
+        try: lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         except ValueError: return [] # not text
+        return [(str(number), line) for number, line in enumerate(lines, 1)]
     def flat(x): return x if isinstance(x, str) else "".join(map(str, x)) if isinstance(x, list) else json.dumps(x)
     parts = [("metadata", json.dumps(nb["metadata"]))]
-    for c in nb["cells"]:
-        items = [item for o in c.get("outputs", []) for item in [*o.items(), *o.get("data", {}).items()]]
+    for cell in nb["cells"]:
+        items = []
+        for output in cell.get("outputs", []): items += [*output.items(), *output.get("data", {}).items()]
         outs = [flat(v) for k, v in items if k in ("text", "traceback") or k.startswith(("text/", "application/"))]
-        parts += [(f"cell {c.get('id')}", t) for t in [text(c), *outs]]
-    return [(w, l) for w, t in parts for l in t.splitlines()]
+        parts += [(f"cell {cell.get('id')}", words) for words in [text(cell), *outs]]
+    found = []
+    for where, words in parts: found += [(where, line) for line in words.splitlines()]
+    return found
 
 def check_paths():
     "no file names a path of somebody's machine or a package index"
     errs = []
-    for f in FILES:
-        if f == SELF or (ROOT / f).is_symlink(): continue
-        if hit := next(((w, m[0]) for w, l in lines_of(f) if (m := TRACES.search(l))), None):
-            errs.append(f"{f}:{hit[0]} has {hit[1]!r}, a trace of a machine or a package index")
+    for file in FILES:
+        if file == SELF or (ROOT / file).is_symlink(): continue
+        if hit := next(((w, m[0]) for w, l in lines_of(file) if (m := TRACES.search(l))), None):
+            errs.append(f"{file}:{hit[0]} has {hit[1]!r}, a trace of a machine or a package index")
     return errs
 
 def check_readme():
@@ -257,7 +262,7 @@ def check_readme():
     if f"{NBS}/index.ipynb" not in FILES: return [f"{NBS}/index.ipynb is missing"]
     from readme import readme
     try: want = readme(ROOT)
-    except Exception as e: return [f"README.md cannot be made from {NBS}/index.ipynb: {e}"]
+    except Exception as error: return [f"README.md cannot be made from {NBS}/index.ipynb: {error}"]
     have = (ROOT / "README.md").read_text(encoding="utf-8") if "README.md" in FILES else ""
     return [] if have == want else [f"README.md is not what {NBS}/index.ipynb yields: run `make readme`"]
 
@@ -270,7 +275,7 @@ def main(names, checks=CHECKS):
     bad = 0
     for name in names or checks:
         errs = checks[name]()
-        for e in errs: print(f"FAIL {name}: {e}")
+        for error in errs: print(f"FAIL {name}: {error}")
         if not errs: print(f"ok   {name}: {' '.join((checks[name].__doc__ or '').split())}")
         bad += len(errs)
     return 1 if bad else 0

@@ -2,7 +2,7 @@
 the end, and the last row of metrics.csv, as they were when golden/losses.json was written. test_golden.py compares.
 
     python tests/tools/golden_losses.py check [name ...]    the same here, with how much is equal to the last bit
-    python tests/tools/golden_losses.py write [name ...]    run all again, or these, after a deliberate change, and keep that
+    python tests/tools/golden_losses.py write [name ...]    after a deliberate change: run all or these again
 
 Only this is taken for granted: `run_method` with its settings; `known_methods()` and ADDONS, registries by name; that a
 method's `step(batch)` returns something with a `loss`; that checkpoint.pt has the trained network's state under "net".
@@ -33,9 +33,9 @@ OTHERS = ["ce", "sln", "probe_only", "dividemix", "supervised", "upper_bound",
           "ce+mo", "ce+lc", "ce+pseudo", "sln+mo+lc", "l2r+mo+lc"]
 TEXT = dict(dataset="text", data_dir="{folder}/text", data_options={}, model="embedding_bag", optimizer="adam", lr=.01)
 
-CASES = {m: dict(method=m) for m in OTHERS}
-for m, engine, level in product(LOOK_AHEAD, ("jvp", "higher"), ("all", "last")):
-    CASES[f"{m}, {engine}, {level}"] = dict(method=m, engine=engine, meta_level=level)
+CASES = {method: dict(method=method) for method in OTHERS}
+for method, engine, level in product(LOOK_AHEAD, ("jvp", "higher"), ("all", "last")):
+    CASES[f"{method}, {engine}, {level}"] = dict(method=method, engine=engine, meta_level=level)
 CASES |= {
     "l2r, adam": dict(method="l2r", optimizer="adam", lr=.001),
     "l2r, adam, higher": dict(method="l2r", optimizer="adam", lr=.001, engine="higher"),
@@ -114,19 +114,21 @@ def first(method):
 
 def flat(result):
     "Numbers by name"
-    steps = {f"step {i}": v for i, v in enumerate(result["losses"], 1)}
-    return steps | {f"{part} {k}": result[part][k] for part in ("parameters", "metrics") for k in result[part]}
+    numbers = {f"step {i}": loss for i, loss in enumerate(result["losses"], 1)}
+    for part in ("parameters", "metrics"): numbers |= {f"{part} {name}": v for name, v in result[part].items()}
+    return numbers
 
 RTOL, RTOL_METRICS = 1e-9, 1e-6   # the record is float32: its means are not those of another CPU beyond that
 
 def differing(old, new, exactly=False):
     "{name: (before, after)} of the numbers that are not equal, to the last bit or as nearly as on another CPU"
-    a, b = flat(old), flat(new)
+    before, after = flat(old), flat(new)
     def same(k):
-        x, y = a[k], b[k]
+        x, y = before[k], after[k]
         if exactly or None in (x, y): return x == y
         return abs(x - y) <= (RTOL_METRICS if k.startswith("metrics") else RTOL)*max(abs(x), abs(y))
-    return {k: (a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or not same(k)}
+    names = [k for k in dict.fromkeys([*before, *after]) if k not in before or k not in after or not same(k)]
+    return {k: (before.get(k), after.get(k)) for k in names}
 
 def run_one(name):
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """What `resolve` makes of 31,000 queries, in golden/resolve.jsonl.gz: guards presets, their sources, error sentences.
 
     python tests/tools/golden_resolve.py check [--sources-may-differ]    compare; exit 1 where something differs
-    python tests/tools/golden_resolve.py write                           ask all again after a deliberate change, keep that
-    zcat tests/golden/resolve.jsonl.gz                             what is kept
+    python tests/tools/golden_resolve.py write      after a deliberate change: ask all again, keep that
+    zcat tests/golden/resolve.jsonl.gz              what is kept
 
 The queries are every method and combination with add-ons x every noise law and a noise file x every data set, without
 a study and with each study that has settings for it. So each rule of the presets is met alone and with every other one
@@ -108,7 +108,8 @@ GIVEN = [    # they stay; an option beside another one's preset is joined with i
 
 def queries():
     "What is asked for when the file is written"
-    known = [(study, data) for study, datasets in STUDIES.items() for data in datasets]
+    known = []
+    for study, datasets in STUDIES.items(): known += [(study, data) for data in datasets]
     for study, data in [*((None, d) for d in DATASETS), *known]:
         place = {"study": study, "dataset": data}
         if str(study).startswith("fsr_tail"):
@@ -148,18 +149,19 @@ def without_none(query): return {k: v for k, v in query.items() if v is not None
 def answer(query):
     "The settings that the query leaves open and where they come from, or the error"
     try: config, sources = resolve(**copy.deepcopy(query), device="cpu")
-    except Exception as e: return {"error": f"{type(e).__name__}: {e}"}
+    except Exception as error: return {"error": f"{type(error).__name__}: {error}"}
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     settings["run_dir"] = short_folder(settings)
     del settings["device"]
     kept = {k: v for k, v in settings.items() if k not in query or text(query[k]) != text(v)}
     return {"settings": kept, "sources": dict(sources)}
 
-def short_folder(c):
+def short_folder(settings):
     "A run's folder without what is above it; one word where it says nothing that the other settings do not"
-    folder = "/".join(Path(c["run_dir"]).parts[-2:])
-    rate = "" if c["noise"] == "none" or c["noise_rate"] is None else f"{c['noise_rate']:g}"
-    return "the usual" if folder == f"runs/{c['method']}-{c['dataset']}-{c['noise']}{rate}-s{c['seed']}" else folder
+    folder = "/".join(Path(settings["run_dir"]).parts[-2:])
+    method, dataset, noise, rate, seed = map(settings.get, ("method", "dataset", "noise", "noise_rate", "seed"))
+    rate = "" if noise == "none" or rate is None else f"{rate:g}"
+    return "the usual" if folder == f"runs/{method}-{dataset}-{noise}{rate}-s{seed}" else folder
 
 def write():
     "Ask all, and keep the answers, equal ones once"
@@ -176,13 +178,22 @@ def write():
 
 def merged(asked):
     "The same queries in fewer entries"
-    keys = list(dict.fromkeys(k for q in asked for k in q))
-    entries = [{k: [q.get(k)] for k in keys} for q in asked]
-    for key in [k for k in ("noise", "noise_rate", "model", "method", "dataset", "study") if k in keys]:
-        alike = {}
-        for e in entries: alike.setdefault(text({k: v for k, v in e.items() if k != key}), []).append(e)
-        entries = [{**group[0], key: [v for e in group for v in e[key]]} for group in alike.values()]
-    return [{k: v for k, v in e.items() if v != [None]} for e in entries]
+    keys = {}
+    for query in asked: keys |= dict.fromkeys(query)
+    def entry(query): return {key: [query.get(key)] for key in keys}
+    def given(entry): return {key: values for key, values in entry.items() if values != [None]}
+    entries = [entry(query) for query in asked]
+    for key in ("noise", "noise_rate", "model", "method", "dataset", "study"):
+        if key in keys: entries = joined(entries, key)
+    return [given(entry) for entry in entries]
+
+def joined(entries, key):
+    "Entries that differ in one setting alone become one with all its values"
+    alike = {}
+    for entry in entries:
+        others = {name: values for name, values in entry.items() if name != key}
+        alike.setdefault(text(others), []).append(entry)
+    return [{**group[0], key: sum((entry[key] for entry in group), [])} for group in alike.values()]
 
 def shorter(found, usual):
     "An answer as it is kept: what differs from the usual"
@@ -219,10 +230,11 @@ def differences(old, new):
     if "error" in old or "error" in new:
         if old != new: yield "values", "the answer", *(r.get("error", "settings") for r in (old, new))
         return
-    a, b = flat(old["settings"]), flat(new["settings"])
+    before, after = flat(old["settings"]), flat(new["settings"])
     def valued(values, k, sources): return f"{values.get(k, 'absent')} [{sources.get(k.split('.')[0], 'no source')}]"
-    for k in sorted(a.keys() | b.keys()):
-        if a.get(k) != b.get(k): yield "values", k, valued(a, k, old["sources"]), valued(b, k, new["sources"])
+    for k in sorted(before.keys() | after.keys()):
+        if before.get(k) == after.get(k): continue
+        yield "values", k, valued(before, k, old["sources"]), valued(after, k, new["sources"])
     for k in sorted(old["sources"].keys() | new["sources"].keys()):
         was, now = (r["sources"].get(k, "no source") for r in (old, new))
         if was != now: yield "sources", k, was, now

@@ -5,6 +5,8 @@
 import json, re
 from pathlib import Path
 
+from stills import stored
+
 ROOT = Path(__file__).resolve().parents[2]
 
 def unlinked(md):
@@ -14,6 +16,6 @@ def unlinked(md):
 if __name__ == "__main__":
     for path in (ROOT / "_proc").rglob("*.ipynb"):
         nb = json.loads(path.read_text(encoding="utf-8"))
-        for data in (o.get("data", {}) for c in nb["cells"] for o in c.get("outputs", [])):
-            if "text/markdown" in data: data["text/markdown"] = unlinked("".join(data["text/markdown"]))
+        for output in stored(nb, "text/markdown"):
+            output["data"]["text/markdown"] = unlinked("".join(output["data"]["text/markdown"]))
         path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")

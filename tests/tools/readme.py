@@ -15,24 +15,31 @@ def relink(source):
     relative = r"\]\((?![a-zA-Z][\w+.-]*:|[#/<])([^)#\s]+)"
     return "".join(p if i % 2 else re.sub(relative, link, p) for i, p in enumerate(parts))
 
+def check_outputs(name, outputs):
+    "ValueError where a README cannot show one of the outputs of a cell"
+    for output in outputs:
+        if output.output_type == "error": raise ValueError(f"cell {name} has an error output")
+        if any(kind.startswith("image/") for kind in output.get("data", {})):
+            raise ValueError(f"cell {name} has a figure output")
+
 def readme(root=ROOT):
     "The text of README.md; ValueError where index.ipynb has something that a README cannot show"
     import nbformat
     from nbconvert.exporters import MarkdownExporter
     nb, cells = nbformat.read(root / "nbs" / "index.ipynb", as_version=4), []
-    for c in nb.cells:
-        d = directives(c.source) if c.cell_type == "code" else {}
-        if c.cell_type == "raw" or "hide" in d or d.get("include") == "false": continue
-        if c.cell_type == "markdown": c.source = relink(c.source)
-        if c.cell_type == "code":
-            outputs = [] if d.get("output") == "false" else c.outputs
-            if any(o.output_type == "error" for o in outputs): raise ValueError(f"cell {c.id} has an error output")
-            if any(k.startswith("image/") for o in outputs for k in o.get("data", {})):
-                raise ValueError(f"cell {c.id} has a figure output")
-            source = "" if d.get("echo") == "false" else re.sub(r"^#\s*\|.*\n?", "", c.source, flags=re.M).strip()
+    for cell in nb.cells:
+        how = directives(cell.source) if cell.cell_type == "code" else {}
+        if cell.cell_type == "raw" or "hide" in how or how.get("include") == "false": continue
+        if cell.cell_type == "markdown": cell.source = relink(cell.source)
+        if cell.cell_type == "code":
+            outputs = [] if how.get("output") == "false" else cell.outputs
+            check_outputs(cell.id, outputs)
+            code = re.sub(r"^#\s*\|.*\n?", "", cell.source, flags=re.M).strip()
+            source = "" if how.get("echo") == "false" else code
             if not source and not outputs: continue
-            c.source, c.outputs, c.metadata = source, outputs, {} if source else {"transient": {"remove_source": True}}
-        cells.append(c)
+            cell.source, cell.outputs = source, outputs
+            cell.metadata = {} if source else {"transient": {"remove_source": True}}
+        cells.append(cell)
     nb.cells, nb.metadata = cells, {"language_info": {"name": "python"}}
     exporter = MarkdownExporter(config={"NbConvertBase": {"display_data_priority": ["text/markdown", "text/plain"]}})
     text = exporter.from_notebook_node(nb)[0]
