@@ -1,5 +1,5 @@
-"""Several processes are one: every method, and options that change what processes tell each other. All runs in two
-processes are trained in one launch, see cases.py."""
+"""Several processes are one: every method, and options that change what processes tell each other. The same
+two processes train all the runs, see cases.py."""
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory, request):
-    "case -> folder of its run in two processes; all that the chosen tests need are trained in one launch"
+    "case -> folder of its run in two processes; the same two processes train all that the chosen tests need"
     needed = set()
     for item in request.session.items:
         if "pairs" in item.fixturenames: needed.update(item.callspec.params.values())

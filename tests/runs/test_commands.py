@@ -110,7 +110,8 @@ def test_papermill_itself_runs_every_notebook_once():
     "The other tests let a process that has all imported do the same, see warm.py"
     shown = {shlex.split(LINES[what])[1] for what in COLD}
     cold = {notebook.removeprefix("nbs/").removesuffix(".ipynb") for notebook in shown}
-    calls = [*calls_of_papermill(), ("run_method", True)]   # in conftest.py
+    calls = [*calls_of_papermill(), ("run_method", True)]   # by the fixture in conftest.py
+    calls += [("studies/sln", True), ("studies/isic", True)]   # by `tabulated`
     cold |= {notebook for notebook, by_itself in calls if by_itself}
     assert "explore" in cold and {notebook for notebook, _ in calls} <= cold
 

@@ -112,11 +112,12 @@ def wait(place):
         os.close(tell)
 
 def forked(settings, place=None, nproc=1)->list: # exit codes, -9 of one that was killed
-    "Run to the end, or to its death, in processes as torchrun starts them"
+    "Run to the end, or to its death, in processes as torchrun starts them; a list of settings is so many runs"
+    runs = settings if isinstance(settings, list) else [settings]
     with tempfile.TemporaryDirectory() as folder:
-        return run_all(run_as, [(settings, place, rank, nproc, folder) for rank in range(nproc)])
+        return run_all(run_as, [(runs, place, rank, nproc, folder) for rank in range(nproc)])
 
-def run_as(settings, place, rank, nproc, folder):
+def run_as(runs, place, rank, nproc, folder):
     "What a process of `forked` does; all are in one group, so that 'kill all' ends them and no other"
     join_group(Path(folder)/'group', rank)
     os.environ |= dict(RANK=str(rank), WORLD_SIZE=str(nproc)) | (place.env if place else {})
@@ -127,7 +128,8 @@ def run_as(settings, place, rank, nproc, folder):
     meet = dict(init_method=f'file://{folder}/store', rank=rank, world_size=nproc) # in a file: no port that is taken
     torch.distributed.init_process_group = partial(torch.distributed.init_process_group, **meet)
     install()
-    with joined(): run_method(quiet=True, nproc=nproc, **settings)
+    with joined():
+        for settings in runs: run_method(quiet=True, nproc=nproc, **settings)
 
 def join_group(file, rank):
     if rank == 0:

@@ -30,7 +30,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant("a stopped epoch goes on with its first batches", "train/trainer.py",
-           "self.batches[len(self.losses):]", "self.batches[:len(self.batches) - len(self.losses)]",
+           "epoch.batches[len(epoch.losses):]", "epoch.batches[:len(epoch.batches) - len(epoch.losses)]",
            [f"{GOES_ON}[ce-2-2]"]),
     Mutant("after a stop steps are counted from 0", "train/trainer.py",
            "= state['epoch'], state['steps'], state['middle']", "= state['epoch'], 0, state['middle']",
