@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from .config import place_settings
+from .config import place_settings, user_path
 from .doors import check_expanded
 from .processes import all_sum, world
 
@@ -48,7 +48,7 @@ def _read_metrics(folder:Path, **how)->pd.DataFrame: # `how`: as of `pandas.read
 class RunFolder:
     "The text files of a run folder; FileNotFoundError if it holds no run"
     def __init__(self, folder:str|Path):
-        self.folder = Path(folder)
+        self.folder = Path(user_path(folder))
         if not (self.folder/'config.yaml').is_file():
             raise FileNotFoundError(f"{folder} holds no run: there is no config.yaml")
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LAWS', 'MAPS', 'ON_TRUE_LABELS', 'NoisyLabels', 'transitions', 'sample_law', 'law', 'law_options', 'law_arguments',
            'none', 'symmetric', 'uniform', 'asymmetric', 'matrix', 'flip', 'flip2', 'hierarchical', 'make_noise',
-           'check_labels', 'dependent', 'openset', 'write_noise_file', 'save_noise', 'load_noise', 'load_rules',
-           'save_rules']
+           'check_labels', 'dependent', 'openset', 'write_noise_file', 'save_noise', 'check_one_reading', 'load_noise',
+           'load_rules', 'save_rules']
 
 # %% ../../nbs/data/noise.ipynb #import-inspect
 import ast
@@ -310,11 +310,28 @@ def save_noise(noise:NoisyLabels, path:str|Path): # .csv or .npy
     if noise.removed is not None: table['removed'] = noise.removed
     write_noise_file(pd.DataFrame(table), path)
 
+# %% ../../nbs/data/noise.ipynb #one-reading
+def check_one_reading(numbers, # of classes, as somebody gives them
+                      classes:list, # [C] names
+                      what:str # that holds the numbers, for the message
+                     ):
+    "ValueError for numbers that may be names of classes as well as their places"
+    if not all(str(name).isascii() and str(name).isdigit() for name in classes): return
+    place = {int(name): i for i, name in enumerate(classes)}
+    numbers = {int(number) for number in np.unique(numbers)}
+    other = sorted(number for number in numbers if place.get(number) != number)
+    if not other or not numbers <= set(place) & set(range(len(classes))): return
+    number = other[0]
+    raise ValueError(f"{what}: number {number} may be the class called {number}, which is in place {place[number]}, "
+                     f"or the class in place {number}, which is called {classes[number]} (places begin at 0): "
+                     "give the class folders names that are no numbers, and say places")
+
 # %% ../../nbs/data/noise.ipynb #load-noise
 def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
                true, # [N] the data set's own labels, in its own order
                num_classes:int, # C
-               column:str|None=None # of the given labels; None: label_noisy or noisy_label
+               column:str|None=None, # of the given labels; None: label_noisy or noisy_label
+               classes:list|None=None # [C] names, to see whether numbers may be names
               )->NoisyLabels:
     """Given labels from a file.
     ValueError for a wrong length, a wrong value, or labels that belong to another data set or order"""
@@ -322,6 +339,8 @@ def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
     table = _columns(path)
     if column is None: column = _first_of(('label_noisy', 'noisy_label'), table) or 'label_noisy'
     _check_columns(table, column, own, path)
+    if not _first_of(('label', 'clean_label', 'label_true'), table): # nothing says which reading is right
+        check_one_reading(table[column], classes or [], f"noise file {path}")
     try:
         right = check_labels(table['label_true'], num_classes) if 'label_true' in table else own.copy()
         foreign = table[column] if table[column].dtype == bool else np.zeros(len(own), bool)

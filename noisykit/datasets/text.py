@@ -7,10 +7,12 @@ __all__ = ['MOST_TEXT', 'text']
 
 # %% ../../nbs/datasets/text.ipynb #imports
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ..data.formats import read_csv
+from ..data.scan import TEXT_ENDINGS, class_folders, natural, scan_parts
 from ..data.source import Source, dataset, hold_out_fifth
 from ..data.texts import Texts, pieces_of, tokens_of, vocabulary_of
 from ..networks import read_tokenizer
@@ -24,12 +26,13 @@ def text(data_dir, vocabulary:int=20_000, # words that get a number, the most fr
          tokenizer:str|None=None): # folder of a Hugging Face tokenizer, instead of words
     "Texts of your own: csv files with the columns text and label, or a folder of .txt files a class"
     read = read_tokenizer(tokenizer) if tokenizer else None
-    parts = _from_csv(data_dir) or _from_folders(data_dir)
+    parts, found = _from_csv(data_dir), ''
+    if not parts: parts, found = _from_folders(data_dir)
     names = _class_names(data_dir, parts)
-    (texts, labels), (test_texts, test_labels) = _split(parts, names)
+    (texts, labels), *tests = _split(parts, names)
     tokens, size = _tokens(texts, vocabulary, length, read)
-    train, test = (Texts(tokens(some), size, some) for some in (texts, test_texts))
-    return Source('text', names, train, labels, test, test_labels)
+    train, (test, *more) = Texts(tokens(texts), size, texts), [(Texts(tokens(t), size, t), y) for t, y in tests]
+    return Source('text', names, train, labels, *test, tests=dict(zip(['val'], more)), found=found)
 
 # %% ../../nbs/datasets/text.ipynb #split
 def _split(parts, names)->list: # [(texts [N], labels [N])], training first
@@ -37,7 +40,7 @@ def _split(parts, names)->list: # [(texts [N], labels [N])], training first
     numbers, arrays = {name: number for number, name in enumerate(names)}, []
     for texts, labels in parts:
         arrays.append((np.array(texts, object), np.array([numbers[name] for name in labels])))
-    if len(arrays) == 2: return arrays
+    if len(arrays) > 1: return arrays
     (texts, labels), = arrays
     return [(texts[rows], labels[rows]) for rows in hold_out_fifth(labels, names, 'text')]
 
@@ -51,7 +54,7 @@ def _tokens(texts, vocabulary, length, tokenizer)->tuple: # function that makes 
 def _class_names(data_dir, parts)->list:
     "The labels of [(texts, labels)], sorted; ValueError for a single one, or one that the first part lacks"
     there = [set(labels) for _, labels in parts]
-    names = sorted(set.union(*there), key=_by_value)
+    names = sorted(set.union(*there), key=natural)
     if len(names) < 2:
         raise ValueError(f"data folder {data_dir} holds {len(names)} class of texts ({', '.join(names)}); "
                          "two or more are needed")
@@ -59,11 +62,6 @@ def _class_names(data_dir, parts)->list:
     if absent: raise ValueError(f"class {absent[0]!r} of the test set in {data_dir} is not in the training set; "
                                 f"its classes are {', '.join(name for name in names if name not in absent)}")
     return names
-
-def _by_value(name)->tuple:
-    "Key of an order: numbers by value, then words by letter"
-    try: return 0, float(name), name
-    except ValueError: return 1, 0., name
 
 # %% ../../nbs/datasets/text.ipynb #from-csv
 def _from_csv(folder)->list: # [(texts, labels)]
@@ -84,24 +82,20 @@ def _rows(path)->tuple: # texts, labels
     return table.text.tolist(), table.label.str.strip().tolist()
 
 # %% ../../nbs/datasets/text.ipynb #from-folders
-def _from_folders(folder)->list: # [(texts, labels)]
-    "The files of a folder, or of its train/ and test/ or val/"
-    if not (folder/'train').is_dir(): return [_files(folder)]
-    for name in ('test', 'val'):
-        if (folder/name).is_dir(): return [_files(folder/'train'), _files(folder/name)]
-    raise FileNotFoundError(f"data folder {folder} has train/ but neither test/ nor val/")
+def _from_folders(folder)->tuple: # [(texts, labels)], what was found
+    "The files of a folder, or of its train/, test/ and val/"
+    if not class_folders(folder):
+        raise FileNotFoundError(f"data folder {folder} holds neither a csv nor sub-folders with .txt files")
+    found = scan_parts(folder, TEXT_ENDINGS, '.txt files')
+    return [_texts(files) for files in (found.files, *found.tests.values())], found.report()
 
 # %% ../../nbs/datasets/text.ipynb #files
-def _files(folder)->tuple: # texts, labels
-    "The files of the class folders; FileNotFoundError if there are none"
-    classes = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith('.')]
-    if not classes: raise FileNotFoundError(f"data folder {folder} holds neither a csv nor sub-folders with .txt files")
+def _texts(files)->tuple: # texts, labels
+    "What stands in the files of {class: paths}"
     texts, labels = [], []
-    for path in classes:
-        files = sorted(file for file in path.rglob('*.txt') if not file.name.startswith('.'))
-        if not files: raise FileNotFoundError(f"class folder {path} holds no .txt files")
-        texts += [_read(file) for file in files]
-        labels += [path.name]*len(files)
+    for label, paths in files.items():
+        texts += [_read(Path(path)) for path in paths]
+        labels += [label]*len(paths)
     return texts, labels
 
 MOST_TEXT = 10_000_000 # bytes of a file

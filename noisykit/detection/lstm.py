@@ -32,9 +32,10 @@ class LSTM(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]): # torch's own start draws from the global generator, and is not kept
             self.lstm, self.fc = nn.LSTM(1, 64, 2, batch_first=True), nn.Linear(64, 2)
-            for p in self.parameters():
+            for p in self.lstm.parameters():
                 if p.dim() == 1: nn.init.constant_(p, .01)
                 else: nn.init.orthogonal_(p, generator=generator)
+            for p in self.fc.parameters(): nn.init.uniform_(p, -1/8, 1/8, generator=generator) # torch's own start
 
     def forward(self, curves:Tensor # [N, T] probability of the given label
                )->Tensor: # [N, 2] logits
