@@ -90,7 +90,6 @@ def test_like_pictures_have_like_labels(name, folder):
     nearest = torch.cdist(rows(s.test)[:300], rows(s.train)).argmin(1).numpy()
     right = (s.labels[nearest] == s.test_labels[:300]).mean()
     by_chance = max(np.bincount(s.test_labels).max()/len(s.test_labels), 1/len(set(s.labels)))
-    print(name, right, by_chance, len(set(s.labels)), len(s.classes))
     assert right > 2*by_chance
     assert len(set(s.labels)) == len(s.classes) - (name == "isic2019")   # which has no picture of its last class
 
