@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'RESNETS', 'TEXT_NETWORKS', 'network', 'assemble', 'features', 'conv', 'norm_relu', 'mean_pool', 'cnn',
-           'lenet', 'num_params', 'stages', 'he_init', 'BasicBlock', 'resnet32', 'PreActBlock', 'preact_net',
-           'resnet29', 'preact_resnet18', 'wrn28', 'torchvision_resnet', 'read_weights', 'load_weights',
-           'MeanEmbedding', 'embedding_bag', 'Encoder', 'encoder', 'transformers', 'read_tokenizer', 'create_network']
+           'lenet', 'num_params', 'stages', 'he_init', 'BasicBlock', 'resnet32', 'PreActBlock', 'wrn28',
+           'NormedSkipBlock', 'preact_resnet18', 'Bottleneck', 'glorot_init', 'resnet29', 'torchvision_resnet',
+           'read_weights', 'load_weights', 'MeanEmbedding', 'embedding_bag', 'Encoder', 'encoder', 'transformers',
+           'read_tokenizer', 'create_network']
 
 # %% ../nbs/ground/networks.ipynb #from-collections-import-orde
 import json
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as tvm
+
+from .doors import read_torch
+
+from .doors import read_torch
 
 # %% ../nbs/ground/networks.ipynb #networks-dict-str-callable-i
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {}
@@ -168,60 +172,22 @@ network('resnet32-s2')(partial(resnet32, stride=2))
 
 # %% ../nbs/ground/networks.ipynb #class-preactblock-nn-module
 class PreActBlock(nn.Module):
-    """Two or three BN-ReLU-conv layers plus a shortcut (He et al. 2016b):
+    """Two BN-ReLU-conv layers plus a shortcut (He et al. 2016b):
     [B, n_in, H, W] -> [B, n_out, H/stride, W/stride]."""
     def __init__(self,
         n_in: int,  # input channels
         n_out: int, # output channels
-        stride: int=1, # step of the first 3x3 convolution and of the shortcut
-        bottleneck: bool=False, # 1x1, 3x3, 1x1 convolutions at n_out/4 channels instead of two 3x3
+        stride: int=1, # step of the first convolution and of the shortcut
     ):
         super().__init__()
-        mid = n_out//4
-        sizes = [(mid, 1, 1), (mid, 3, stride), (n_out, 1, 1)] if bottleneck else [(n_out, 3, stride), (n_out, 3, 1)]
-        layers, n = [], n_in
-        for width, k, step in sizes:
-            layers += [norm_relu(n), conv(n, width, k, step)]
-            n = width
-        self.norm, self.body = layers[0], nn.Sequential(*layers[1:])
+        self.norm = norm_relu(n_in)
+        self.body = nn.Sequential(conv(n_in, n_out, 3, stride), norm_relu(n_out), conv(n_out, n_out))
         self.skip = conv(n_in, n_out, 1, stride) if stride > 1 or n_in != n_out else None
 
     def forward(self, x: Tensor) -> Tensor:
         "The sum of body and shortcut; both start from the normalised input, an unchanged shortcut from `x` itself."
         normed = self.norm(x)
         return self.body(normed) + (self.skip(normed) if self.skip else x)
-
-# %% ../nbs/ground/networks.ipynb #def-preact-net
-def preact_net(
-    num_classes: int,  # number of classes
-    channels: int,     # input channels
-    stem: int,         # channels of the first convolution (3x3, stride 1)
-    widths: list[int], # channels leaving each stage
-    depth: int,        # blocks in a stage
-    bottleneck: bool=False, # which form of `PreActBlock`
-) -> nn.Sequential: # network with widths[-1] features
-    "Pre-activation residual network for small pictures: stem, stages, a last BN-ReLU, average, `fc`."
-    body = stages(partial(PreActBlock, bottleneck=bottleneck), stem, widths, depth)
-    return he_init(assemble(conv1=conv(channels, stem), stages=body, norm=norm_relu(widths[-1]),
-                            pool=mean_pool(), fc=nn.Linear(widths[-1], num_classes)))
-
-# %% ../nbs/ground/networks.ipynb #network-resnet29a
-@network('resnet29')
-def resnet29(
-    num_classes: int, # number of classes
-    channels: int,    # input channels
-) -> nn.Sequential: # network with 256 features
-    "Pre-activation bottleneck ResNet-29 (v2) of He et al. 2016b."
-    return preact_net(num_classes, channels, 16, [64, 128, 256], 3, bottleneck=True)
-
-# %% ../nbs/ground/networks.ipynb #network-preact
-@network('preact_resnet18')
-def preact_resnet18(
-    num_classes: int, # number of classes
-    channels: int,    # input channels
-) -> nn.Sequential: # network with 512 features
-    "Pre-activation ResNet-18 with a stem for small pictures (He et al. 2016b)."
-    return preact_net(num_classes, channels, 64, [64, 128, 256, 512], 2)
 
 # %% ../nbs/ground/networks.ipynb #def-wrn28
 def wrn28(
@@ -230,9 +196,79 @@ def wrn28(
     k: int,           # how many times wider than a ResNet
 ) -> nn.Sequential: # network with 64k features
     "Wide ResNet WRN-28-k of Zagoruyko & Komodakis 2016, without dropout."
-    return preact_net(num_classes, channels, 16, [16*k, 32*k, 64*k], 4)
+    body = stages(PreActBlock, 16, [16*k, 32*k, 64*k], 4)
+    return he_init(assemble(conv1=conv(channels, 16), stages=body, norm=norm_relu(64*k),
+                            pool=mean_pool(), fc=nn.Linear(64*k, num_classes)))
 
 for k in 2, 10: network(f'wrn-28-{k}')(partial(wrn28, k=k))
+
+# %% ../nbs/ground/networks.ipynb #class-normedskipblock
+class NormedSkipBlock(PreActBlock):
+    "A `PreActBlock` whose unchanged shortcut starts from the normalised input, too (DivideMix, its code)."
+    def forward(self, x: Tensor) -> Tensor:
+        "The sum of body and shortcut, both of the normalised input."
+        normed = self.norm(x)
+        return self.body(normed) + (self.skip(normed) if self.skip else normed)
+
+# %% ../nbs/ground/networks.ipynb #network-preact
+@network('preact_resnet18')
+def preact_resnet18(
+    num_classes: int, # number of classes
+    channels: int,    # input channels
+) -> nn.Sequential: # network with 512 features
+    "Pre-activation ResNet-18 of DivideMix (Li et al., ICLR 2020, its code)."
+    body = stages(NormedSkipBlock, 64, [64, 128, 256, 512], 2)
+    return assemble(conv1=conv(channels, 64), norm=norm_relu(64), stages=body,
+                    pool=mean_pool(), fc=nn.Linear(512, num_classes))
+
+# %% ../nbs/ground/networks.ipynb #class-bottleneck
+class Bottleneck(nn.Module):
+    """Convolutions of 1x1, 3x3 and 1x1 plus a shortcut (IEG, its code):
+    [B, n_in, H, W] -> [B, n_out, H/stride, W/stride]."""
+    def __init__(self,
+        n_in: int,  # input channels
+        mid: int,   # channels of the 3x3 convolution
+        n_out: int, # output channels
+        stride: int, # step of the first convolution and of the shortcut
+        norm: bool, # whether the first convolution follows batch norm
+    ):
+        super().__init__()
+        first = nn.BatchNorm2d(n_in) if norm else nn.Identity()
+        self.body = nn.Sequential(first, conv(n_in, mid, 1, stride), norm_relu(mid), conv(mid, mid),
+                                  norm_relu(mid), conv(mid, n_out, 1))
+        self.skip = conv(n_in, n_out, 1, stride) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        "The sum of body and shortcut, both of the raw input."
+        return self.body(x) + self.skip(x)
+
+# %% ../nbs/ground/networks.ipynb #glorot-init
+def glorot_init(
+    net: nn.Module, # with an `fc`; changed in place
+) -> nn.Module: # the same network
+    "Draw all convolutions from Glorot's normal and `fc` from his uniform (AISTATS 2010); biases start at 0."
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d): nn.init.xavier_normal_(layer.weight)
+    nn.init.xavier_uniform_(net.fc.weight)
+    nn.init.zeros_(net.fc.bias)
+    return net
+
+# %% ../nbs/ground/networks.ipynb #network-resnet29a
+@network('resnet29')
+def resnet29(
+    num_classes: int, # number of classes
+    channels: int,    # input channels
+) -> nn.Sequential: # network with 256 features
+    "Pre-activation bottleneck ResNet-29 of IEG (Zhang et al., CVPR 2020, its code)."
+    blocks, n_in = [], 16
+    for mid, n_out, stride in (16, 64, 1), (64, 128, 2), (128, 256, 2):
+        for step in stride, 1, 1:
+            blocks.append(Bottleneck(n_in, mid, n_out, step, norm=len(blocks) > 0))
+            n_in = n_out
+    net = assemble(conv1=conv(channels, 16), norm1=norm_relu(16), stages=nn.Sequential(*blocks), norm=norm_relu(256),
+                   pool=mean_pool(), fc=nn.Linear(256, num_classes))
+    net.decays_kernels_only = True # the optimizer reads this
+    return glorot_init(net)
 
 # %% ../nbs/ground/networks.ipynb #resnets-resnet18-resnet34-re
 RESNETS = 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'
@@ -273,9 +309,7 @@ def _download(name, weights, release): # state dict
                                 "or say 'random'") from None
 
 def _read_state(path): # state dict
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error: # OSError: cut short
-        raise ValueError(f"'{path}' cannot be read as a state dict") from error
+    state = read_torch(path, 'a state dict')
     if isinstance(state, dict) and isinstance(state.get('net'), dict): state = state['net'] # a run's own checkpoint
     if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()): return state
     raise ValueError(f"'{path}' holds no state dict of tensors")
@@ -380,7 +414,7 @@ def encoder(
 # %% ../nbs/ground/networks.ipynb #pretrained
 def _pretrained(hf, folder, channels):
     "The encoder in a folder, whole, without dropout"
-    here = dict(local_files_only=True)
+    here = dict(local_files_only=True, trust_remote_code=False) # no code that lies in the folder
     try:
         config = _without_dropout(hf.AutoConfig.from_pretrained(str(folder), **here))
         how = dict(config=config, dtype=torch.get_default_dtype(), output_loading_info=True, **here)
@@ -425,7 +459,7 @@ def read_tokenizer(
     "A tokenizer from a local folder; FileNotFoundError, or ValueError for one that cannot be read or has no padding."
     hf = transformers()
     if not Path(folder).is_dir(): raise FileNotFoundError(f"tokenizer folder '{folder}' does not exist")
-    try: tokenizer = hf.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try: tokenizer = hf.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ValueError(f"'{folder}' holds no tokenizer that can be read ({_brief(error)})") from None
     if tokenizer.pad_token_id is None: raise ValueError(f"the tokenizer in '{folder}' has no padding token")

@@ -28,6 +28,7 @@ from ..streams import stream, torch_stream
 from ..train.batchnorm import set_batch_norm, train_mode
 from ..train.evaluate import evaluation_mode
 from ..train.method import Batch, Method, Step, epoch_batches, method, option
+from ..train.optim import decay_groups
 
 # %% ../../nbs/methods/dividemix.ipynb #def-spread
 def spread(loss:np.ndarray # [N]
@@ -142,7 +143,8 @@ class DivideMixBeliefs(DivideMixSettings):
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         self.nets = trainer.net, create_second(trainer)
-        trainer.opt.param_groups[0]['params'] += self.nets[1].parameters()
+        for group, more in zip(trainer.opt.param_groups, decay_groups(self.nets[1])):
+            group['params'] += more['params']
         trainer.networks |= {'2': self.nets[1], 'ensemble': Ensemble(*self.nets)}
         self.warm_up = trainer.config.epochs//10 if options.warm_up is None else options.warm_up
         self.losses = torch.empty(2, 0, len(trainer.given), dtype=torch.float64) # [2, epochs, N], the last ones

@@ -76,7 +76,7 @@ class IEG(IEGSettings):
         def inner(net, w, lam): return (w*F.cross_entropy(net(batch.x), between(lam), reduction='none')).sum()
         phi, lr = [w.requires_grad_(), lam.requires_grad_()], fixed_rate(self.trainer.opt, self.options.meta_lr)
         dw, dlam = self.trainer.look_ahead(inner, phi, probe, lr=lr, known_features=known_features).grads
-        return weigh(-dw), (dlam < 0).to(dlam)
+        return weigh(-dw, added=1e-5), (dlam < 0).to(dlam)
 
     def mixed(self, batch:Batch, g:Tensor, probe:Batch)->Tensor: # scalar
         "L_p + p*L_u: loss of probe samples and of both views with pseudo labels `g` [B, C], all mixed with all"

@@ -31,12 +31,13 @@ class LabelCorrection(nn.Module):
         self.embed = nn.Linear(num_classes, width, bias=False)
         self.hidden = nn.Sequential(nn.Linear(width + num_features, width), nn.Tanh(),
                                     nn.Linear(width, width), nn.Tanh())
-        self.out, self.keep = nn.Linear(width, num_classes), nn.Linear(width, 1) if skip else None
+        self.out, self.keep = nn.Linear(width, num_classes, bias=not tie), nn.Linear(width, 1) if skip else None
         self.tie = tie
         if tie: self.out.weight = None
         for name, p in self.named_parameters():
             if name.endswith('bias'): nn.init.zeros_(p)
-            else: nn.init.xavier_uniform_(p)
+            elif name.startswith('embed'): nn.init.xavier_uniform_(p)
+            else: nn.init.xavier_normal_(p)
 
     def forward(self, hidden:Tensor, label:Tensor)->Tensor: # [B, F], [B, C] -> [B, C], rows sum to 1
         "Corrected labels: g, or (1 - a)*g + a*label with `skip`"

@@ -330,8 +330,9 @@ def scaled(usefulness:Tensor, # [B] -d outer / d phi
 def weigh(usefulness:Tensor, # [B] -d outer / d eps
           weighting:str='clamp', # Ren et al., ICML 2018; 'shift' is FSR's (ICCV 2021), 'sigmoid' the ISIC2019 study's
           scale:float|str=1., # of the sigmoid
-          reduction:str='global' # as in `scaled`
-         )->Tensor: # [B], at least 0, sum 1 over the batch (or all 0: it has nothing to teach)
+          reduction:str='global', # as in `scaled`
+          added:float=0. # to the sum: with 1e-5 a batch that hardly teaches gets less (IEG's and FSR's code)
+         )->Tensor: # [B], at least 0, sum 1 over the batch (or all 0: it has nothing to teach) where `added` is 0
     "Weights from what each sample would do for the probe"
     if weighting == 'sigmoid': weights = scaled(usefulness, scale, reduction).sigmoid()
     elif weighting == 'clamp': weights = usefulness.clamp(min=0)
@@ -339,4 +340,4 @@ def weigh(usefulness:Tensor, # [B] -d outer / d eps
         batch = usefulness if reduction == 'local' else all_gather(usefulness)
         weights = usefulness - batch.min() + 1/len(batch)
     total, = REDUCTIONS[reduction]([weights.sum()])
-    return weights/total.clamp(min=torch.finfo(weights.dtype).tiny)
+    return weights/(total + added).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -32,7 +32,7 @@ from .checkpoint import newest_checkpoint, save_checkpoint
 from .evaluate import evaluate, predict, test_sets
 from .metagrad import MetaGrad, meta_grad
 from .method import Batch, epoch_batches, parse_method
-from .optim import create_optimizer, create_schedule, restarts
+from .optim import create_optimizer, create_schedule, decay_groups, restarts
 
 # %% ../../nbs/train/trainer.ipynb #class-training
 class Training:
@@ -44,7 +44,7 @@ class Training:
         self.config, self.data, self.device = config, data, torch.device(config.device)
         self.net = set_batch_norm(net.to(self.device, memory_format=torch.channels_last), config.batch_norm)
         self.networks = {'': self.net} # all that are evaluated, by the end of their columns' names
-        self.opt = create_optimizer(net.parameters(), config.optimizer, config.lr, config.momentum, config.nesterov,
+        self.opt = create_optimizer(decay_groups(net), config.optimizer, config.lr, config.momentum, config.nesterov,
                                     config.weight_decay) # a method may add the parameters of a network of its own
         self.images = data.source.train.to(self.device)
         self.index = torch.from_numpy(data.index) # [N] which of the images are trained on
@@ -101,7 +101,7 @@ class MetaTraining(Training):
                    reduction:str='global', # 'local': this process by itself
                    **how # lr, known_features: see `meta_grad`
                   )->MetaGrad:
-        "d outer / d phi, and what else the step taught"
+        "d outer / d phi, and the other results of `meta_grad`"
         probe = probe or self.probe()
         size = len(probe.x) if reduction == 'local' else probe.size
         def outer(net): return F.cross_entropy(net(probe.x), probe.y, reduction='sum')/size

@@ -31,7 +31,7 @@ PRESETS = [
     (dict(dataset="cub200", method="dividemix"),
      dict(study="dividemix", noise="uniform", epochs=300, weights="IMAGENET1K_V1")),
     (dict(dataset="clothing100k", study="td_retrain"),
-     dict(noise="none", model="resnet50", epochs=300, batch_size=256, schedule=dict(milestones=[100, 200], gamma=.1))),
+     dict(noise="none", model="resnet50", epochs=300, batch_size=256, schedule=dict(milestones=[99, 201], gamma=.1))),
 ]
 
 @pytest.mark.parametrize("given, expected", PRESETS)
