@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .config import Config
-from .data.noise import LAWS, NoisyLabels, law_arguments, load_noise, make_noise
+from .data.noise import LAWS, NoisyLabels, check_one_reading, law_arguments, load_noise, make_noise
 from .data.openset import read_training_images, replace_images
 from .data.source import Source, load_dataset
 from .data.split import Data, read_probe, read_scores, split, with_threshold, without_suspects
@@ -69,12 +69,18 @@ def mean_probs(run:Run, labels:np.ndarray # [N] true labels of a data set's trai
 def create_labels(config:Config, source:Source)->NoisyLabels:
     "Given labels for all training samples of a data set"
     labels, C, options = source.labels, len(source.classes), config.noise_options or {}
-    if config.noise_file: return load_noise(config.noise_file, labels, C, options.get('column'))
+    if config.noise_file: return load_noise(config.noise_file, labels, C, options.get('column'), source.classes)
+    if isinstance(options.get('map'), dict): _check_map(options['map'], source.classes)
     law = LAWS[config.noise]
     given = {name: getattr(source, name) for name in law.needs}
     given |= {name: value for name, value in options.items() if name in law_arguments(config.noise)}
     if law.clean_run: given['scores'] = mean_probs(finished_run(_folder_for_noise(config)), labels)
     return make_noise(labels, C, config.noise, config.noise_rate, config.seed, **given)
+
+def _check_map(to, classes):
+    "ValueError for numbers that may be names of classes as well as their places"
+    numbers = [str(number) for number in (*to, *to.values())]
+    if all(map(str.isdigit, numbers)): check_one_reading(list(map(int, numbers)), classes, f"noise option map {to}")
 
 # %% ../nbs/run/assemble.ipynb #def-folder-for-noise
 def _folder_for_noise(config):

@@ -8,7 +8,7 @@ __all__ = ['injected_names', 'notebook_parameters']
 # %% ../nbs/run/notebook.ipynb #imports
 import ast
 
-from .config import SETTINGS
+from .config import SETTINGS, to_plain
 from .errors import check_name, shown_as_sentence
 
 # %% ../nbs/run/notebook.ipynb #def-injected-names
@@ -25,8 +25,11 @@ def injected_names(cells:list # the code of the cells that were executed, `In` o
 def notebook_parameters(namespace:dict, # the notebook's globals()
                         known:list|None=None # names that the notebook takes; None: the settings of a run
                        )->dict: # name -> value
-    "The notebook's settings; `Refused` for a name that papermill injected and nobody knows"
+    """The notebook's settings; `Refused` for a name that papermill injected and nobody knows.
+    A ~ in front of a path is the home folder, here and in the notebook's globals"""
     known = list(SETTINGS) if known is None else known
     with shown_as_sentence(ValueError):
         for name in injected_names(namespace.get('In', [])): check_name('parameter', name, known)
-    return {name: namespace[name] for name in known if name in namespace}
+    settings = {name: to_plain(namespace[name]) for name in known if name in namespace}
+    namespace.update(settings)
+    return settings

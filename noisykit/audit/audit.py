@@ -15,8 +15,9 @@ import pandas as pd
 
 from .judge import (
     agreement, check_audit, count_doubts, estimate_rates, judge_labels, plan, representatives, train_folds)
-from .look import find_problems, list_images, look_at_all
+from .look import find_problems, look_at_all, look_for_images
 from .page import audit_page
+from ..config import to_plain
 from ..errors import check_type, shown_as_sentence
 from ..networks import read_weights
 from ..project import home
@@ -82,6 +83,7 @@ class _Plan:
     "What `audit` is going to do"
     run_dir:Path
     images:pd.DataFrame # as of `list_images`
+    found:str # what was found in the folder, in lines; empty for a csv
     seen:pd.DataFrame # as of `look_at_all`
     stands:pd.Series # as of `representatives`
     listed:pd.DataFrame # as of `images_to_train_on`
@@ -96,14 +98,14 @@ def _prepare(data_dir, run_dir, folds, seed, nproc, model, weights, image_size, 
     run_dir = audit_folder(data_dir, run_dir)
     resolve(dataset='imagelist', model=model or 'cnn', epochs=epochs, seed=seed, device=device, nproc=nproc)
     if weights not in (None, 'random'): read_weights(model or 'resnet18', weights)
-    images = list_images(data_dir)
+    images, found = look_for_images(data_dir)
     seen = look_at_all(images.path)
     stands = representatives(images, seen)
     listed = images_to_train_on(data_dir, images, seen, stands, folds)
     side, learned = seen[['width', 'height']].min(axis=1).median(), len(listed)*(folds - 1)//folds
     settings = plan(side, learned, model, weights, image_size, epochs, device)
     check_audit(run_dir, listed)
-    return _Plan(run_dir, images, seen, stands, listed, settings)
+    return _Plan(run_dir, images, found, seen, stands, listed, settings)
 
 # %% ../../nbs/audit/audit.ipynb #numbers
 def _numbers(runs, ranking, seed):
@@ -152,13 +154,16 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
     with shown_as_sentence(ValueError, OSError):
         check_type('seed', seed, int)
         check_numbers(folds=folds, top=top, image_size=image_size, epochs=epochs)
+        data_dir, run_dir, weights = map(to_plain, (data_dir, run_dir, weights)) # ~ is the home folder
         todo = _prepare(data_dir, run_dir, folds, seed, nproc, model, weights, image_size, epochs, device)
     images, settings, run_dir = todo.images, todo.settings, todo.run_dir
     problems = find_problems(images, todo.seen, folds)
+    if todo.found: print(todo.found, flush=True)
     print(_first_words(images, todo.broken, problems, folds, settings), flush=True)
     runs = train_folds(todo.listed, run_dir, folds, settings, seed, device, nproc)
     ranking = rank_images(images, todo.stands, judge_labels(runs).set_index(todo.listed.index), problems)
     about = _numbers(runs, ranking, seed) | _words(data_dir, images, settings, folds, todo.broken)
+    about |= dict(found=todo.found)
     page = audit_page(about, ranking, problems, dict(zip(images.name, images.path)), top)
     _write(run_dir, about, ranking, problems, page)
     print(f"{about['doubted']} labels are doubted; see {run_dir/'audit.html'}, "

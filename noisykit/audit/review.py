@@ -19,8 +19,10 @@ from PIL import Image
 from .judge import fold_runs
 from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
+from ..config import user_path
 from ..data.formats import read_csv
 from ..data.images import decode
+from ..data.scan import natural
 from ..data.split import read_score_table
 from ..detection.detectors import detect, suggest
 from ..pictures import training_pictures
@@ -107,7 +109,7 @@ class AuditItems:
         if (now.reindex(ranking.path).to_numpy() != ranking.label.to_numpy()).any():
             raise ValueError(f"the images or labels in {data_dir} have changed since they were audited in "
                              f"{self.folder}: audit them again")
-        self.classes, self.data_id = sorted(set(now)), f"{Path(data_dir).name} {_digest(now.index, now)}"
+        self.classes, self.data_id = sorted(set(now), key=natural), f"{Path(data_dir).name} {_digest(now.index, now)}"
         self.table = pd.DataFrame(dict(image=ranking.path, given=ranking.label, suggested=ranking.suggested,
                                        score=ranking.score.astype(float)))
         self.given = self.table.set_index('image').given
@@ -154,7 +156,7 @@ def review_items(source:Run|str|Path, # a run; folder of a run or an audit; susp
                  detector:str='aum' # that ranks the images of a run
                 )->RunItems|AuditItems:
     "The labels to decide about; ValueError or FileNotFoundError for what is neither a run nor an audit"
-    path = Path(source.folder if isinstance(source, Run) else source)
+    path = Path(user_path(source.folder if isinstance(source, Run) else source))
     if not path.exists(): raise FileNotFoundError(f"{path} does not exist; labels to decide about are those of a run, "
                                                   "of an audit, or of one of their csv files")
     if path.name == 'suspects.csv': return AuditItems(path.parent)

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['LAWS', 'MAPS', 'ON_TRUE_LABELS', 'NoisyLabels', 'transitions', 'sample_law', 'law', 'law_options', 'law_arguments',
            'none', 'symmetric', 'uniform', 'asymmetric', 'matrix', 'flip', 'flip2', 'hierarchical', 'make_noise',
-           'check_labels', 'dependent', 'openset', 'write_noise_file', 'save_noise', 'load_noise', 'load_rules',
-           'save_rules']
+           'check_labels', 'dependent', 'openset', 'write_noise_file', 'save_noise', 'check_one_reading', 'load_noise',
+           'load_rules', 'save_rules']
 
 # %% ../../nbs/data/noise.ipynb #import-inspect
 import ast
 import inspect
-import pickle
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 import torch
 
 from .formats import read_flags
+from ..doors import cannot_read, check_kind, open_arrays, read_torch
 from ..errors import check_name
 from ..record import write_atomically
 from ..streams import stream
@@ -310,11 +310,28 @@ def save_noise(noise:NoisyLabels, path:str|Path): # .csv or .npy
     if noise.removed is not None: table['removed'] = noise.removed
     write_noise_file(pd.DataFrame(table), path)
 
+# %% ../../nbs/data/noise.ipynb #one-reading
+def check_one_reading(numbers, # of classes, as somebody gives them
+                      classes:list, # [C] names
+                      what:str # that holds the numbers, for the message
+                     ):
+    "ValueError for numbers that may be names of classes as well as their places"
+    if not all(str(name).isascii() and str(name).isdigit() for name in classes): return
+    place = {int(name): i for i, name in enumerate(classes)}
+    numbers = {int(number) for number in np.unique(numbers)}
+    other = sorted(number for number in numbers if place.get(number) != number)
+    if not other or not numbers <= set(place) & set(range(len(classes))): return
+    number = other[0]
+    raise ValueError(f"{what}: number {number} may be the class called {number}, which is in place {place[number]}, "
+                     f"or the class in place {number}, which is called {classes[number]} (places begin at 0): "
+                     "give the class folders names that are no numbers, and say places")
+
 # %% ../../nbs/data/noise.ipynb #load-noise
 def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
                true, # [N] the data set's own labels, in its own order
                num_classes:int, # C
-               column:str|None=None # of the given labels; None: label_noisy or noisy_label
+               column:str|None=None, # of the given labels; None: label_noisy or noisy_label
+               classes:list|None=None # [C] names, to see whether numbers may be names
               )->NoisyLabels:
     """Given labels from a file.
     ValueError for a wrong length, a wrong value, or labels that belong to another data set or order"""
@@ -322,6 +339,8 @@ def load_noise(path:str|Path, # .csv or .pt with named columns, or .npy [N]
     table = _columns(path)
     if column is None: column = _first_of(('label_noisy', 'noisy_label'), table) or 'label_noisy'
     _check_columns(table, column, own, path)
+    if not _first_of(('label', 'clean_label', 'label_true'), table): # nothing says which reading is right
+        check_one_reading(table[column], classes or [], f"noise file {path}")
     try:
         right = check_labels(table['label_true'], num_classes) if 'label_true' in table else own.copy()
         foreign = table[column] if table[column].dtype == bool else np.zeros(len(own), bool)
@@ -353,25 +372,27 @@ def _first_of(names, table): # None where it has none of them
 def _columns(path): # {name: array}
     "What a noise file holds"
     if not path.is_file(): raise FileNotFoundError(f"noise file {path} does not exist")
-    readers = {'.csv': pd.read_csv, '.npy': lambda p: {'label_noisy': np.load(p)}, '.pt': _read_pt}
+    readers = {'.csv': _read_csv, '.npy': _read_npy, '.pt': _read_pt}
     if path.suffix not in readers: raise ValueError(f"noise files end in .csv, .npy or .pt; got {path.name}")
     try: return {name: np.asarray(values) for name, values in readers[path.suffix](path).items()}
-    except Exception as error:
-        why = ' '.join(str(error).split())[:100]
-        raise ValueError(f"noise file {path} cannot be read as {path.suffix[1:]} ({why})") from None
+    except ValueError as error: raise ValueError(f"noise file {error}") from None
 
 # %% ../../nbs/data/noise.ipynb #read-pt
+def _read_csv(path):
+    check_kind(path, 'csv')
+    try: return pd.read_csv(path)
+    except Exception as error: raise cannot_read(path, 'csv', error) from None
+
+def _read_npy(path):
+    held = open_arrays(path, 'npy')
+    if isinstance(held, np.ndarray): return {'label_noisy': held}
+    raise cannot_read(path, 'npy', own=('a npy file',))
+
 def _read_pt(path):
-    # what numpy's pickles of arrays and numbers call
-    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0]
-    allowed = [np.ndarray, np.dtype, *{type(np.dtype(t)) for t in '?bhilqBHILQfd'}]
-    for module in ('core', '_core'):
-        allowed += [(function, f'numpy.{module}.multiarray.{function.__name__}') for function in rebuild]
-    try:
-        with torch.serialization.safe_globals(allowed): table = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError: table = None # a message of many lines that tells how to let everything through
-    if isinstance(table, dict): return table
-    raise ValueError("it must hold a dictionary of arrays, lists or tensors, and nothing else")
+    held = read_torch(path, 'pt', arrays=True)
+    if isinstance(held, dict): return held
+    why = "it must hold a dictionary of arrays, lists or tensors, and nothing else"
+    raise ValueError(f"{path} cannot be read as pt ({why})")
 
 # %% ../../nbs/data/noise.ipynb #load-rules
 def load_rules(path:str|Path, # .csv with columns src, dsts, p

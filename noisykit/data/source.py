@@ -17,6 +17,7 @@ import numpy as np
 
 from .images import TensorImages, unreadable
 from .noise import check_labels
+from ..config import user_path
 from ..errors import check_name, check_type
 from ..processes import from_first
 from ..project import import_modules
@@ -40,6 +41,7 @@ class Source:
     tests:dict=field(default_factory=dict) # further test sets, {name: (images, labels)}
     clean:TensorImages|None=None # images beside the training set; probes come from there
     clean_labels:np.ndarray|None=None # that somebody looked at
+    found:str='' # what was found in the folder, in lines, as of `noisykit.data.scan`; empty where nobody looked
 
     def __post_init__(self):
         classes = len(self.classes)
@@ -189,7 +191,7 @@ def _checked_path(name, data_dir):
     load = DATASETS[name]
     if data_dir is None and load.needs: raise FileNotFoundError(f"data set {name!r} needs data_dir: {load.needs}")
     if data_dir is None: return None
-    path = Path(data_dir)
+    path = Path(user_path(data_dir))
     if path.is_file() if load.from_file else path.is_dir(): return path
     raise FileNotFoundError(f"data {'file' if load.from_file else 'folder'} {data_dir} does not exist")
 

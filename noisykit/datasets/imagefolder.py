@@ -8,8 +8,8 @@ __all__ = ['imagefolder']
 # %% ../../nbs/datasets/imagefolder.ipynb #imports
 import numpy as np
 
-from ..data.folders import list_class_images, list_classes
 from ..data.images import FolderImages, unreadable
+from ..data.scan import image_endings, scan_parts
 from ..data.source import Source, dataset, hold_out_fifth
 from ..processes import from_first
 
@@ -19,36 +19,42 @@ def imagefolder(data_dir, image_size:int=224, workers:int|None=None,
                 skip_unreadable:bool=False, # leave out what cannot be decoded
                 hold_out:bool=True): # False: no test set
     "A folder of images, one sub-folder a class, a fifth for the test; or train/ and test/ (or val/) with such"
-    train_dir, test_dir = _train_and_test(data_dir)
-    if test_dir and not hold_out: raise ValueError(f"data option hold_out has no meaning for {data_dir}, "
-                                                   f"which holds {test_dir.name}/: nothing is held out of train/")
-    classes = list_classes(train_dir)
-    train, skipped = _readable(train_dir, classes, skip_unreadable)
-    if test_dir:
-        test, more = _readable(test_dir, classes, skip_unreadable)
-        skipped += more
-    else: train, test = _cut(*train, classes, hold_out)
-    images = [FolderImages(paths, image_size, workers) for paths, _ in (train, test)]
-    return Source('imagefolder', classes, images[0], train[1], images[1], test[1], skipped=skipped, root=data_dir)
+    found = scan_parts(data_dir, image_endings())
+    if found.tests and not hold_out:
+        raise ValueError(f"data option hold_out has no meaning for {data_dir}, which holds a part for "
+                         f"{' and '.join(found.tests)}: nothing is held out of train/")
+    parts, skipped = _readable(found, skip_unreadable)
+    if not found.tests: parts = _cut(*parts[0], found.classes, hold_out)
+    train, test, *more = [(FolderImages(paths, image_size, workers), labels) for paths, labels in parts]
+    return Source('imagefolder', found.classes, *train, *test, skipped=skipped, root=data_dir,
+                  tests=dict(zip(['val'], more)), found=found.report())
 
 # %% ../../nbs/datasets/imagefolder.ipynb #parts
-def _train_and_test(data_dir)->tuple: # folder of the training classes, folder of the test classes or None
-    "The split that the folders make; FileNotFoundError for train/ alone"
-    if not (data_dir/'train').is_dir(): return data_dir, None
-    for name in ('test', 'val'):
-        if (data_dir/name).is_dir(): return data_dir/'train', data_dir/name
-    raise FileNotFoundError(f"data folder {data_dir} has train/ but neither test/ nor val/")
+def _listed(files, classes)->tuple: # paths, labels
+    "The files of {class: paths} with the numbers of their classes"
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        mine = files.get(name, [])
+        paths += mine
+        labels += [label]*len(mine)
+    return paths, np.array(labels, int)
 
 # %% ../../nbs/datasets/imagefolder.ipynb #readable
-def _readable(folder, classes, skip)->tuple: # (paths, labels), messages about skipped images
-    "The images that can be read; ValueError for an unreadable one that may not be skipped"
-    paths, labels = list_class_images(folder, classes)
-    bad = from_first(lambda: unreadable(paths))
-    if bad and not skip:
-        raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
-                         "or leave them out with data option skip_unreadable=True")
-    keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
-    return ([paths[i] for i in keep], labels[keep]), [message for _, message in bad]
+def _readable(found, skip)->tuple: # [(paths, labels)], training first; messages about skipped images
+    "The images that can be read; ValueError for an unreadable one that may not be skipped, or a class without others"
+    parts, skipped = [], []
+    for files in (found.files, *found.tests.values()):
+        paths, labels = _listed(files, found.classes)
+        bad = from_first(lambda: unreadable(paths))
+        if bad and not skip:
+            raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
+                             "or leave them out with data option skip_unreadable=True")
+        skipped += [message for _, message in bad]
+        keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
+        parts.append(([paths[i] for i in keep], labels[keep]))
+    lost = np.setdiff1d(np.arange(len(found.classes)), parts[0][1])
+    if len(lost): raise ValueError(f"class {found.classes[lost[0]]!r} in {found.root}: none of its images can be read")
+    return parts, skipped
 
 # %% ../../nbs/datasets/imagefolder.ipynb #cut
 def _cut(paths, labels, classes, hold_out)->tuple: # (paths, labels) to train on, (paths, labels) of the test set

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..data.formats import read_image_list
 from ..data.images import FolderImages, unreadable
+from ..data.scan import natural
 from ..data.source import Source, dataset, hold_out_fifth
 from ..processes import from_first
 
@@ -20,13 +21,14 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None,
               in_memory:bool=False): # decode all images once and keep them
     "Images that a csv lists, with the columns path and label"
     paths, labels = read_image_list(data_dir)
-    classes, labels = np.unique(labels, return_inverse=True)
+    classes = sorted(set(labels), key=natural)
+    labels = np.array([classes.index(label) for label in labels])
     train, test = np.arange(len(labels)), np.arange(0)
     if hold_out: train, test = hold_out_fifth(labels, classes, 'image')
     if not in_memory: _check_readable(paths, data_dir) # others are decoded at once
     images = FolderImages(paths, image_size, workers)
     def part(rows): return images.take(rows) if in_memory and len(rows) else images.subset(rows)
-    return Source('imagelist', classes.tolist(), part(train), labels[train], part(test), labels[test],
+    return Source('imagelist', classes, part(train), labels[train], part(test), labels[test],
                   root=None if in_memory else data_dir.parent)
 
 def _check_readable(paths, csv_file):

@@ -25,7 +25,7 @@ PAGE = ROWS*REVIEW_COLUMNS # images
 
 # %% ../../nbs/explore/suspects.ipynb #review
 class Review:
-    "Where somebody is among the suspects, and what they decided; every decision is in the csv at once"
+    "The current image among the suspects, and all decisions; every decision is written to the csv at once"
     def __init__(self, items:RunItems|AuditItems, out:str|Path): # the csv of the decisions
         if not len(items.table): raise ValueError(f"{items.folder} has no suspects")
         self.items, self.out, self.position = items, Path(out), 0 # row of the image with the orange frame

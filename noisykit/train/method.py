@@ -94,7 +94,7 @@ def option(default, # the value that a run has unless it says another one
            at_least:float|None=None, above:float|None=None, below:float|None=None,
            choices:tuple|None=None # all values, where they are few
           ):
-    "A field of a method's `Options` and the numbers or names that it takes; None, where it is the default, is one more"
+    "A field of a method's `Options` and the values that it takes; None is also allowed where it is the default"
     return field(default=default, metadata=dict(at_least=at_least, above=above, below=below, choices=choices))
 
 # %% ../../nbs/train/method.ipynb #def-check-option
@@ -127,7 +127,7 @@ class Method(Requirements):
                 ): self.trainer, self.options = trainer, options
 
     def step(self, batch:Batch)->Step:
-        "What the method is about"
+        "What the method makes of a batch: the loss, and what the record keeps"
         raise NotImplementedError
 
     def rows(self, epoch:int)->list: # positions [n] in the training set, for each step

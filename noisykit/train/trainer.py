@@ -101,7 +101,7 @@ class MetaTraining(Training):
                    reduction:str='global', # 'local': this process by itself
                    **how # lr, known_features: see `meta_grad`
                   )->MetaGrad:
-        "d outer / d phi, and what else the step taught"
+        "d outer / d phi, and the other results of `meta_grad`"
         probe = probe or self.probe()
         size = len(probe.x) if reduction == 'local' else probe.size
         def outer(net): return F.cross_entropy(net(probe.x), probe.y, reduction='sum')/size

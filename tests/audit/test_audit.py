@@ -196,8 +196,8 @@ def test_names_cannot_break_the_page(tmp_path):
     picture(0).save(content, "PNG")
     (own/"<script>alert(1)<"/os.fsdecode(b"\xff.png")).write_bytes(content.getvalue())
     audit(own, tmp_path/"run", **SHORT)
-    assert "not valid UTF-8" in (tmp_path/"run/problems.csv").read_text()
     page = (tmp_path/"run/audit.html").read_text()
+    assert "not valid UTF-8: rename it: 1 (" in page
     assert page.count("<script>") == 1
     assert "<img src=x" not in page
     assert "<b>mine" not in page
@@ -248,7 +248,7 @@ def test_a_list_as_a_data_set(tmp_path):
 REFUSED = {
     "nothing": (dict(data_dir="{d}/nowhere"), "does not exist"),
     "none": ({}, "data_dir must be a folder"),
-    "one class": (dict(data_dir="{d}/one"), "has 1 sub-folders with images"),
+    "one class": (dict(data_dir="{d}/one"), "holds 1 class folders with images"),
     "a split": (dict(data_dir="{d}/split"), "which are no classes"),
     "few": (dict(data_dir="{d}/few"), "an audit with 5 folds needs 20"),
     "inside": (dict(data_dir="{d}/few", run_dir="{d}/few/run"), "is inside data_dir"),

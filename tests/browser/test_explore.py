@@ -88,8 +88,8 @@ def told(record_property, **seconds):
 def make_project(folder):
     "nbs/explore.ipynb in a project of its own, with two runs on mnist5k"
     for method in ("ce", "l2r"):
-        run_method(method=method, dataset="mnist5k", noise="symmetric", noise_rate=.4, epochs=4, device="cpu",
-                   run_dir=folder/"runs"/method, quiet=True)
+        run_method(method=method, dataset="mnist5k", data_options=dict(train_size=1000), noise="symmetric",
+                   noise_rate=.4, epochs=3, device="cpu", run_dir=folder/"runs"/method, quiet=True)
     shutil.copy(ROOT/"settings.ini", folder)
     (folder/"nbs").mkdir()
     shutil.copy(ROOT/"nbs/explore.ipynb", folder/"nbs")

@@ -72,6 +72,25 @@ def test_pictures_and_labels_belong_together(name, folder):
         assert x.shape == (len(labels), *one.shape[1:]) and torch.isfinite(x.double()).all()
         assert len(torch.unique(x.flatten(1), dim=0)) > len(x)/2   # pictures, not one of them
 
+def flat(images):
+    "Each picture as a row, texts as counts of their words"
+    x = pixels(images)
+    if x.is_floating_point(): return x.flatten(1).double()
+    counts = torch.zeros(len(x), int(x.max()) + 1, dtype=torch.float64)
+    return counts.scatter_add_(1, x.long(), torch.ones(x.shape, dtype=torch.float64))
+
+@every_dataset
+def test_like_pictures_have_like_labels(name, folder):
+    "A label says something about its picture: what the nearest training picture is called is often right"
+    size = min(1000, len(load(name, folder).labels) - 1)
+    s = load(name, folder, train_size=size, test_size=None)
+    nearest = torch.cdist(flat(s.test)[:300], flat(s.train)).argmin(1).numpy()
+    right = (s.labels[nearest] == s.test_labels[:300]).mean()
+    by_chance = max(np.bincount(s.test_labels).max()/len(s.test_labels), 1/len(set(s.labels)))
+    print(name, right, by_chance, len(set(s.labels)), len(s.classes))
+    assert right > 2*by_chance
+    assert len(set(s.labels)) == len(s.classes)
+
 @every_dataset
 def test_files_are_those_of_the_pictures(name, folder):
     s = load(name, folder)

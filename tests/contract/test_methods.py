@@ -1,6 +1,7 @@
 """What every method keeps, whoever adds one: it trains and fills the record, goes on after a stop to the same bits,
-trains in bfloat16, looks ahead without moving anything, and answers a wrong option in a sentence; that several processes
-are one is in test_two_processes.py. The cases come from the registries: a new method is among them without a line here."""
+trains in bfloat16, looks ahead without moving anything, and answers a wrong option in a sentence. That several
+processes are one: test_two_processes.py. The cases come from the registries: a new method is among them without a line
+here."""
 import copy
 from dataclasses import fields
 from functools import partial

@@ -1,5 +1,5 @@
-"""Several processes are one: every method, and options that change what processes tell each other. All runs in two
-processes are trained in one launch, see cases.py."""
+"""Several processes are one: every method, and options that change what processes tell each other. The same
+two processes train all the runs, see cases.py."""
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory, request):
-    "case -> folder of its run in two processes; all that the chosen tests need are trained in one launch"
+    "case -> folder of its run in two processes; the same two processes train all that the chosen tests need"
     needed = set()
     for item in request.session.items:
         if "pairs" in item.fixturenames: needed.update(item.callspec.params.values())
@@ -48,10 +48,11 @@ def test_so_they_are_up_to_rounding(case, whole, pairs):
     apart = distances(checkpoint(two)["net"], checkpoint(one)["net"])
     assert {k: v for k, v in apart.items() if v > 1e-4} == {}
     assert (Run(one).samples("prediction") == Run(two).samples("prediction")).mean() > .999
-    a, b = ({place: values for place, values in arrays(f).items() if place[1] in ("loss", "weight")} for f in (one, two))
-    assert_close(a, b, rtol=1e-3, atol=1e-3)
+    def kept(folder): return {place: array for place, array in arrays(folder).items() if place[1] in ("loss", "weight")}
+    assert_close(kept(one), kept(two), rtol=1e-3, atol=1e-3)
     a, b = metrics(one).iloc[-1], metrics(two).iloc[-1]
-    assert b.test_accuracy == pytest.approx(a.test_accuracy, abs=.01) and b.objective == pytest.approx(a.objective, rel=1e-3)
+    assert b.test_accuracy == pytest.approx(a.test_accuracy, abs=.01)
+    assert b.objective == pytest.approx(a.objective, rel=1e-3)
 
 @pytest.mark.parametrize("local, usual", [("l2r, local weights", "l2r, frozen")])
 def test_weights_of_each_process_by_itself(local, usual, whole, pairs):

@@ -94,7 +94,8 @@ def test_a_study_of_ones_own_goes_along(tmp_path):
     (tmp_path/"mine.yaml").write_text(OWN_STUDY)
     own = dict(study=str(tmp_path/"mine.yaml"), dataset="digits", device="cpu", quiet=True)
     run_method(method="ce", noise="dependent", noise_rate=.2, run_dir=tmp_path/"law/run", **own)
-    run_method(method="upper_bound", noise="symmetric", noise_options={}, probe_size=20, run_dir=tmp_path/"method/run", **own)
+    run_method(method="upper_bound", noise="symmetric", noise_options={}, probe_size=20,
+               run_dir=tmp_path/"method/run", **own)
     for folder in (tmp_path/"law", tmp_path/"method"):
         first, = made(folder)
         assert first.finished and first.config["study"] == own["study"] and first.config["lr"] == .07, folder

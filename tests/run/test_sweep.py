@@ -39,7 +39,7 @@ def cut_off(folder, settings):
 def table(folder, settings, by, retries, cold=False):
     "Of a sweep in which one trial fails, which is named, and tried again if that is asked for"
     out, csv = folder/f"{by}.ipynb", folder/f"{by}.csv"
-    done = papermill("run_sweep", out, settings, cold, runs_dir=folder/by, by=by, retries=retries, out=csv)
+    done = papermill("run_sweep", out, f"{settings}out: {csv}", cold=cold, runs_dir=folder/by, by=by, retries=retries)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
     assert last.startswith(f"RuntimeError: 1 of 3 trials failed: {BAD} (the loss is"), done.stderr[-2000:]

@@ -1,5 +1,5 @@
-"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as they
-stand, on small real images. `python tests/tools/commands.py` runs them all. And the tables of two studies."""
+"""The commands on the pages of the studies: every line is one that the notebooks take; some of each kind are run as
+they stand, on small real images. `python tests/tools/commands.py` runs them all. And the tables of two studies."""
 import ast
 import json
 import shlex
@@ -47,7 +47,9 @@ def run(what, folder):
     else: done = warm.papermill(commands.small(LINES[what]), folder)
     assert done.returncode == 0, done.stderr[-2000:]
 
-@pytest.mark.parametrize("what", ["open-set noise", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "MLC, texts"])
+ALONE = ["open-set noise", "Animal-10N, SLN+MO+LC", "Reweight, clean images by name", "MLC, texts"]
+
+@pytest.mark.parametrize("what", ALONE)
 def test_a_line(folder, what):
     run(what, folder)
     if what == "MLC, texts": assert Run(folder/"runs/mlc-text").has("target")
@@ -96,23 +98,22 @@ def test_lines_of_training_dynamics(folder):
     most = scores.sort_values("score", ascending=False)["index"][:48]
     assert set(again.all_labels.query("split == 'removed'").index) == set(most)
 
-def cold_and_all():
-    "(notebooks that papermill itself runs in a test, all that a test runs)"
-    shown = {shlex.split(LINES[what])[1] for what in COLD}
-    cold = {notebook.removeprefix("nbs/").removesuffix(".ipynb") for notebook in shown}
-    everything = set(cold)
+def calls_of_papermill():
+    "(notebook, whether papermill itself runs it) for every call in the tests"
     for path in sorted((ROOT/"tests").rglob("test_*.py")):
         for call in ast.walk(ast.parse(path.read_text())):
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "papermill": continue
             if not isinstance(call.args[0], ast.Constant): continue
-            everything.add(call.args[0].value)
-            if any(word.arg == "cold" for word in call.keywords) or len(call.args) > 3: cold.add(call.args[0].value)
-    return cold, everything
+            yield call.args[0].value, "cold" in [word.arg for word in call.keywords]
 
 def test_papermill_itself_runs_every_notebook_once():
     "The other tests let a process that has all imported do the same, see warm.py"
-    cold, everything = cold_and_all()
-    assert "run_method" in cold and cold == everything
+    shown = {shlex.split(LINES[what])[1] for what in COLD}
+    cold = {notebook.removeprefix("nbs/").removesuffix(".ipynb") for notebook in shown}
+    calls = [*calls_of_papermill(), ("run_method", True)]   # by the fixture in conftest.py
+    calls += [("studies/sln", True), ("studies/isic", True)]   # by `tabulated`
+    cold |= {notebook for notebook, by_itself in calls if by_itself}
+    assert "explore" in cold and {notebook for notebook, _ in calls} <= cold
 
 # ---- tables of studies
 
@@ -122,27 +123,31 @@ def printed(notebook):
     outputs = [o for c in cells for o in c.get("outputs", [])]
     return "".join("".join(o.get("text", [])) + "".join(o.get("data", {}).get("text/html", [])) for o in outputs)
 
-SETTINGS = dict(epochs=2, device="cpu")
+def tabulated(study, folder, **dictionaries):
+    """(table of runs, what the notebook shows). The second time, when papermill itself executes the notebook, all runs
+    are there: it comes to the same table"""
+    out, csv = folder/"out.ipynb", folder/"runs.csv"
+    given = yaml.safe_dump(dictionaries | dict(data_options=dict(train_size=300), seeds=[0], out=str(csv)))
+    tables = []
+    for cold in (False, True):
+        done = papermill(f"studies/{study}", out, given, cold, dataset="digits", runs_dir=folder/"runs", by="loop")
+        assert done.returncode == 0, done.stderr[-2000:]
+        tables.append(pd.read_csv(csv).drop(columns="git", errors="ignore"))
+    assert tables[0].equals(tables[1])
+    return tables[0], printed(out)
 
 def test_the_table(tmp_path):
-    done = papermill("studies/sln", tmp_path/"out.ipynb", yaml.safe_dump(dict(
-        data_options=dict(train_size=300), settings=SETTINGS | dict(probe_size=0), seeds=[0],
-        laws=dict(symmetric=dict(sigma=.5)), out=str(tmp_path/"runs.csv"))),
-        cold=True, dataset="digits", runs_dir=tmp_path/"runs", by="loop")
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len((tmp_path/"runs.csv").read_text().splitlines()) == 4
-    assert "SLN+MO+LC" in printed(tmp_path/"out.ipynb")
+    settings = dict(epochs=2, device="cpu", probe_size=0)
+    table, said = tabulated("sln", tmp_path, settings=settings, laws=dict(symmetric=dict(sigma=.5)))
+    assert len(table) == 3 and "SLN+MO+LC" in said
 
 def test_the_isic_table(tmp_path):
-    done = papermill("studies/isic", tmp_path/"out.ipynb", yaml.safe_dump(dict(
-        data_options=dict(train_size=300), settings=SETTINGS, seeds=[0], rows=["Baseline", "Proposal, upper bound"],
-        out=str(tmp_path/"runs.csv"))), cold=True, dataset="digits", runs_dir=tmp_path/"runs", by="loop")
-    assert done.returncode == 0, done.stderr[-2000:]
-    table = pd.read_csv(tmp_path/"runs.csv")
-    assert table.row.tolist() == ["Baseline", "Baseline", "Proposal, upper bound"] and table.rate.tolist() == [0, 0.4, 0.4]
-    assert Run(tmp_path/"runs"/table.trial[2]).config["options"]["pseudo_run"] == str(tmp_path/"runs"/table.trial[0])
+    rows = ["Baseline", "Proposal, upper bound"]
+    table, said = tabulated("isic", tmp_path, settings=dict(epochs=2, device="cpu"), rows=rows)
+    assert table.row.tolist() == [rows[0], *rows] and table.rate.tolist() == [0, 0.4, 0.4]
+    pseudo_run = Run(tmp_path/"runs"/table.trial[2]).config["options"]["pseudo_run"]
+    assert pseudo_run == str(tmp_path/"runs"/table.trial[0])
     _, base, bound = table.test_accuracy
-    said = printed(tmp_path/"out.ipynb")
     assert "the upper bound is the best row" in said and f"{100*(bound - base):+.1f}" in said
     assert ("yes (1 of 1 seed)" if bound > base else "no (0 of 1 seed)") in said
 

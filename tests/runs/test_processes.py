@@ -1,5 +1,5 @@
-"""Runs in several processes as a user starts them: errors that reach the caller, nothing lost or counted twice, papermill,
-torchrun. That they come to what one process comes to: contract/test_two_processes.py."""
+"""Runs in several processes as a user starts them: errors that reach the caller, nothing lost or counted twice,
+papermill, torchrun. That they come to what one process comes to: contract/test_two_processes.py."""
 import json
 import subprocess
 import sys
@@ -37,9 +37,10 @@ def printed(notebook):
 
 def test_papermill_on_two_processes(tmp_path):
     "What the first process prints comes into the notebook, through the kernel"
-    done = papermill("run_method", tmp_path/"out.ipynb", cold=True, method="l2r", nproc=2, run_dir=tmp_path/"run", **SMALL)
+    out, kw = tmp_path/"out.ipynb", SMALL | dict(method="l2r", nproc=2, run_dir=tmp_path/"run")
+    done = papermill("run_method", out, cold=True, **kw)
     assert done.returncode == 0, done.stderr[-3000:]
-    text = printed(tmp_path/"out.ipynb")
+    text = printed(out)
     assert "on 2 x cpu" in text and text.count("epoch 2/2") == 1 and "Warning" not in text
     run = Run(tmp_path/"run")
     assert len(run.metrics) == 2 and run.config["nproc"] == 2

@@ -1,7 +1,6 @@
 """A small run of every method, alone and with add-ons, by what its class says it needs: a new method is among them
 without a line here. And runs with options that such a run leaves as they are."""
-import helpers
-from noisykit.processes import launch
+from held import forked
 from noisykit.run import run_method
 from noisykit.train.method import ADDONS, COMPOSED, expanded, known_methods
 from shared import once, one_thread
@@ -76,8 +75,8 @@ def in_one_process(tmp_path_factory, case):
     return once(tmp_path_factory, f"whole {case}", train)/"run"
 
 def in_two_processes(tmp_path_factory, cases, case):
-    "Folder of a case's run in two processes; all `cases` are trained in one launch"
+    "Folder of a case's run in two processes; the same two train all `cases`"
     def train(folder):
-        runs = [EVERY[name] | dict(nproc=2, run_dir=str(folder/name/"run")) for name in cases]
-        with one_thread(): launch(helpers.train_all, runs, nproc=2)
+        runs = [EVERY[name] | dict(run_dir=str(folder/name/"run")) for name in cases]
+        assert forked(runs, nproc=2) == [0, 0]
     return once(tmp_path_factory, "pairs", train)/case/"run"

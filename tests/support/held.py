@@ -1,7 +1,7 @@
 """Runs that are held, killed or broken at an exact place: no test hopes to meet a run in the middle of something.
 
 `HELD` in the environment names the place and what happens there (a `Place` as JSON); `install()` makes it so in this
-process and in those that it launches. `python tests/support/held.py run.yaml` is `python -m noisykit run.yaml` with that.
+process and in those that it launches.
 """
 import json
 import os
@@ -112,11 +112,12 @@ def wait(place):
         os.close(tell)
 
 def forked(settings, place=None, nproc=1)->list: # exit codes, -9 of one that was killed
-    "Run to the end, or to its death, in processes as torchrun starts them"
+    "Run to the end, or to its death, in processes as torchrun starts them; a list of settings is so many runs"
+    runs = settings if isinstance(settings, list) else [settings]
     with tempfile.TemporaryDirectory() as folder:
-        return run_all(run_as, [(settings, place, rank, nproc, folder) for rank in range(nproc)])
+        return run_all(run_as, [(runs, place, rank, nproc, folder) for rank in range(nproc)])
 
-def run_as(settings, place, rank, nproc, folder):
+def run_as(runs, place, rank, nproc, folder):
     "What a process of `forked` does; all are in one group, so that 'kill all' ends them and no other"
     join_group(Path(folder)/'group', rank)
     os.environ |= dict(RANK=str(rank), WORLD_SIZE=str(nproc)) | (place.env if place else {})
@@ -127,7 +128,8 @@ def run_as(settings, place, rank, nproc, folder):
     meet = dict(init_method=f'file://{folder}/store', rank=rank, world_size=nproc) # in a file: no port that is taken
     torch.distributed.init_process_group = partial(torch.distributed.init_process_group, **meet)
     install()
-    with joined(): run_method(quiet=True, nproc=nproc, **settings)
+    with joined():
+        for settings in runs: run_method(quiet=True, nproc=nproc, **settings)
 
 def join_group(file, rank):
     if rank == 0:
@@ -139,7 +141,7 @@ def join_group(file, rank):
         os.setpgid(0, int(file.read_text()))
 
 def kernels(folder)->dict: # environment
-    "In which papermill's kernels, those of a sweep's trials too, do what `HELD` says; `folder` gets a profile of IPython"
+    "In which papermill's kernels, a sweep's trials too, do what `HELD` says; `folder` gets a profile of IPython"
     startup = Path(folder)/'profile_default/startup'
     startup.mkdir(parents=True)
     here = str(Path(__file__).parent)
@@ -169,8 +171,11 @@ def kill(process):
     process.wait(PATIENCE)
     assert not psutil.wait_procs(members[1:], timeout=PATIENCE)[1], "processes are left"
 
-if __name__ == '__main__':
-    import held as importable # what is launched must be found by its module's name
-    importable.install()
-    sys.argv[0] = 'noisykit'
+def command(file, place=None):
+    "What `python -m noisykit file` does, up to a place"
+    if place: os.environ |= place.env
+    import torch
+    torch.set_num_threads(1)
+    install()
+    sys.argv = ['noisykit', str(file)]
     runpy.run_module('noisykit', run_name='__main__', alter_sys=True)

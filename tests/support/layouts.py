@@ -1,5 +1,8 @@
-"""Small real data in the layouts that data sets are given out in: for the tests of their loaders, and for the page of commands."""
-import colorsys, inspect, shutil
+"""Small real data in the layouts that data sets are given out in: for the tests of their loaders, and for the page of
+commands."""
+import colorsys
+import inspect
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -29,11 +32,13 @@ def coloured(path, c, k, size=(64, 64), grey=False):
     "The k-th handwritten digit c % 10 as a JPEG, white on a colour of class c"
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = 200*np.array(colorsys.hsv_to_rgb(c*.137 % 1, 1, .5 + c % 3/4))
-    x = (colour + mnist()[c % 10, k % 500][..., None]*(255 - colour)).astype(np.uint8)
-    Image.fromarray(x).resize(size, Image.Resampling.BICUBIC).convert("L" if grey else "RGB").save(path, "JPEG", quality=90)
+    pixels = (colour + mnist()[c % 10, k % 500][..., None]*(255 - colour)).astype(np.uint8)
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    picture.convert("L" if grey else "RGB").save(path, "JPEG", quality=90)
 
 def tinyimagenet(folder, classes=4, train=6, val=3):
-    "The folder as its zip has it: lists in an order of their own, the last picture of each class grey, unlabelled test pictures"
+    """The folder as its zip has it: lists in an order of their own, the last picture of each class grey, test pictures
+    without labels"""
     root, wnids = folder/"tiny-imagenet-200", [f"n{1443537 + 97*c:08}" for c in range(classes)]
     rng = np.random.default_rng(0)
     for c, w in enumerate(wnids):
@@ -44,7 +49,8 @@ def tinyimagenet(folder, classes=4, train=6, val=3):
     coloured(root/"test"/"images"/"test_0.JPEG", 0, 99)
     write(root/"val"/"val_annotations.txt", [f"val_{i}.JPEG\t{wnids[c]}\t0\t32\t44\t62" for i, c in enumerate(of)])
     write(root/"wnids.txt", rng.permutation(wnids))
-    write(root/"words.txt", ["n00001740\tentity", *(f"{w}\tname {c}, also this" for c, w in enumerate(wnids)), "n15300051\tthe last one"])
+    words = [f"{w}\tname {c}, also this" for c, w in enumerate(wnids)]
+    write(root/"words.txt", ["n00001740\tentity", *words, "n15300051\tthe last one"])
     return folder
 
 def cub200(folder, classes=5, each=6):
@@ -89,11 +95,14 @@ def move_val(folder, into="val"):
 def webvision(folder):
     "Six classes with 6 Google and 4 Flickr pictures, 2 for validation; ImageNet, 3 a class, by synset and by number"
     lists = {"google": [], "flickr": [], "val": []}
+    def listed(part, file, c, i):
+        put(folder/("val_images_256" if part == "val" else "")/file, i)
+        lists[part].append(f"{file} {c}")
     for c in range(6):
         mine = np.flatnonzero(DIGITS.target == c)
-        for k in range(6): put(folder/"google"/f"q{c:04}"/f"{k}.jpg", mine[k]); lists["google"].append(f"google/q{c:04}/{k}.jpg {c}")
-        for k in range(4): put(folder/"flickr"/f"q{c:04}"/f"{k}.jpg", mine[6 + k]); lists["flickr"].append(f"flickr/q{c:04}/{k}.jpg {c}")
-        for k in range(2): put(folder/"val_images_256"/f"val{2*c + k:06}.jpg", mine[10 + k]); lists["val"].append(f"val{2*c + k:06}.jpg {c}")
+        for k in range(6): listed("google", f"google/q{c:04}/{k}.jpg", c, mine[k])
+        for k in range(4): listed("flickr", f"flickr/q{c:04}/{k}.jpg", c, mine[6 + k])
+        for k in range(2): listed("val", f"val{2*c + k:06}.jpg", c, mine[10 + k])
         for k in range(3):
             put(folder/"imagenet_val"/SYNSETS[c]/f"ILSVRC2012_val_{c}{k}.JPEG", mine[12 + k])
             put(folder/"numbered"/str(c)/f"{c}{k}.JPEG", mine[12 + k])
@@ -109,31 +118,38 @@ def clothing1m(folder):
     notes, keys = folder/"annotations", [f"images/{k % 10}/{k:02}/{k},{k*7}.jpg" for k in range(14*8)]
     for k, key in enumerate(keys): put(folder/key, np.flatnonzero(DIGITS.target == k % 10)[k//10])
     true = np.arange(14*8) % 14
-    write(notes/"noisy_label_kv.txt", [f"{key} {(c + k % 2) % 14}" for k, (key, c) in enumerate(zip(keys, true))])
+    noisy = (true + np.arange(14*8) % 2) % 14
+    write(notes/"noisy_label_kv.txt", [f"{key} {c}" for key, c in zip(keys, noisy)])
     write(notes/"clean_label_kv.txt", [f"{key} {c}" for key, c in zip(keys[42:], true[42:])])
-    for name, part in dict(noisy_train=keys[:56], clean_train=keys[42:84], clean_val=keys[84:98], clean_test=keys[98:]).items(): write(notes/f"{name}_key_list.txt", part)
+    parts = dict(noisy_train=keys[:56], clean_train=keys[42:84], clean_val=keys[84:98], clean_test=keys[98:])
+    for name, part in parts.items(): write(notes/f"{name}_key_list.txt", part)
     return folder
 
 def example():
     "tf.train.Example as its .proto file has it, made by the protobuf runtime"
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     kind = descriptor_pb2.FieldDescriptorProto
-    f = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
-    def message(name, *fields, into=f.message_type):
-        m = into.add(name=name)
-        for number, (field, type_, label, of) in enumerate(fields, 1): m.field.add(name=field, number=number, type=type_, label=label, type_name=of)
-        return m
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="t", syntax="proto3")
+    def message(name, *fields, into=file.message_type):
+        made = into.add(name=name)
+        for number, (field, what, label, of) in enumerate(fields, 1):
+            made.field.add(name=field, number=number, type=what, label=label, type_name=of)
+        return made
     one, many = kind.LABEL_OPTIONAL, kind.LABEL_REPEATED
-    for name, type_ in (("Bytes", kind.TYPE_BYTES), ("Float", kind.TYPE_FLOAT), ("Int64", kind.TYPE_INT64)): message(f"{name}List", ("value", type_, many, None))
-    feature = message("Feature", *((f"{k}_list", kind.TYPE_MESSAGE, one, f".t.{k.capitalize()}List") for k in ("bytes", "float", "int64")))
+    message("BytesList", ("value", kind.TYPE_BYTES, many, None))
+    message("FloatList", ("value", kind.TYPE_FLOAT, many, None))
+    message("Int64List", ("value", kind.TYPE_INT64, many, None))
+    def list_of(name): return f"{name}_list", kind.TYPE_MESSAGE, one, f".t.{name.capitalize()}List"
+    lists = [list_of(name) for name in ("bytes", "float", "int64")]
+    feature = message("Feature", *lists)
     feature.oneof_decl.add(name="kind")
     for field in feature.field: field.oneof_index = 0
     features = message("Features", ("feature", kind.TYPE_MESSAGE, many, ".t.Features.FeatureEntry"))
-    entry = message("FeatureEntry", ("key", kind.TYPE_STRING, one, None), ("value", kind.TYPE_MESSAGE, one, ".t.Feature"), into=features.nested_type)
-    entry.options.map_entry = True
+    key, value = ("key", kind.TYPE_STRING, one, None), ("value", kind.TYPE_MESSAGE, one, ".t.Feature")
+    message("FeatureEntry", key, value, into=features.nested_type).options.map_entry = True
     message("Example", ("features", kind.TYPE_MESSAGE, one, ".t.Features"))
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(f)
+    pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Example"))
 
 def write_records(path, images, labels, Example):
@@ -151,9 +167,19 @@ def write_records(path, images, labels, Example):
 def docstrings(n=120):
     "What numpy, pandas and torch say about themselves"
     import torch
-    parts = {"numpy": (np, np.linalg, np.fft), "pandas": (pd.DataFrame, pd.Series), "torch": (torch.nn, torch.nn.functional)}
-    found = {k: sorted({" ".join(d.split())[:300] for m in ms for v in vars(m).values() if callable(v) and len(d := inspect.getdoc(v) or "") > 60}) for k, ms in parts.items()}
-    return pd.DataFrame([(t, k) for k, ts in found.items() for t in ts[:n]], columns=["text", "label"])
+    parts = dict(numpy=(np, np.linalg, np.fft), pandas=(pd.DataFrame, pd.Series), torch=(torch.nn, torch.nn.functional))
+    rows = []
+    for label, places in parts.items():
+        texts = set()
+        for place in places: texts |= set(_said(place))
+        rows += [(text, label) for text in sorted(texts)[:n]]
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+def _said(place):
+    "The beginnings of the descriptions in a module or class"
+    for value in vars(place).values():
+        words = inspect.getdoc(value) or "" if callable(value) else ""
+        if len(words) > 60: yield " ".join(words.split())[:300]
 
 def bert(folder, texts):
     "A tiny BERT and its tokenizer, as save_pretrained leaves them; padding is not 0"
@@ -166,5 +192,7 @@ def bert(folder, texts):
     (folder/"vocab.txt").write_text("\n".join(known))
     hf.BertTokenizerFast(vocab=str(folder/"vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
-    hf.BertModel(hf.BertConfig(vocab_size=len(known), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, pad_token_id=1)).save_pretrained(folder)
+    config = hf.BertConfig(vocab_size=len(known), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                           intermediate_size=64, pad_token_id=1)
+    hf.BertModel(config).save_pretrained(folder)
     return folder

@@ -5,7 +5,10 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from multiprocessing import get_context
 from pathlib import Path
+
+import nbformat
 
 from forks import run_all
 
@@ -25,13 +28,16 @@ def execute(words, cwd, folder):
     from papermill.cli import papermill as command
     from papermill.engines import papermill_engines
     torch.set_num_threads(1)
-    papermill_engines.register('warm', engine())
+    warm, elsewhere = engines()
+    papermill_engines.register('warm', warm)
+    papermill_engines.register(None, elsewhere) # what papermill takes if none is named, as in a sweep
     try: command([*words, '--engine', 'warm'], standalone_mode=False)
     except Exception:
         traceback.print_exc()
         sys.exit(1)
 
-def engine():
+def engines():
+    "(one that executes cells here, one that does so in a fork)"
     from papermill.engines import Engine
     class Warm(Engine):
         @classmethod
@@ -43,7 +49,23 @@ def engine():
                 if failed: nb_man.cell_exception(cell, cell_index=index, exception=failed)
                 nb_man.cell_complete(cell, cell_index=index)
                 if failed: break
-    return Warm
+    class Elsewhere(Engine):
+        "A notebook that a cell has papermill execute"
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, **_):
+            with tempfile.TemporaryDirectory() as folder:
+                given, done = (Path(folder)/name for name in ('given.ipynb', 'done.ipynb'))
+                nbformat.write(nb_man.nb, given)
+                process = get_context('fork').Process(target=in_a_fork, args=(given, done))
+                process.start()
+                process.join()
+                nb_man.nb = nbformat.read(done, 4)
+    return Warm, Elsewhere
+
+def in_a_fork(given, done):
+    from papermill import PapermillExecutionError, execute_notebook
+    try: execute_notebook(str(given), str(done), engine_name='warm', progress_bar=False)
+    except PapermillExecutionError: pass # it is in the notebook
 
 def shell():
     "A function that executes a cell of code in a shell of its own, fills its outputs, and returns an exception or None"
