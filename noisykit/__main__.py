@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from .doors import check_expanded
 from .errors import Refused
 from .numerics import default_device
 from .processes import Stopped, joined
@@ -21,7 +22,9 @@ from .run import run_method
 # %% ../nbs/run/main.ipynb #def-read-settings-file
 def read_settings_file(path:str)->dict: # settings of `run_method`
     "SystemExit with a sentence unless the file holds settings by name"
-    try: settings = yaml.safe_load(Path(path).read_text())
+    try:
+        settings = yaml.safe_load(Path(path).read_text())
+        check_expanded(settings)
     except Exception as e: sys.exit(f"{path} cannot be read as yaml: {' '.join(str(e).split())[:150]}")
     if not isinstance(settings, dict): sys.exit(f"{path} holds no settings: one `name: value` a line is expected")
     return settings

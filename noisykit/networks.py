@@ -16,12 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as tvm
+
+from .doors import read_torch
+
+from .doors import read_torch
 
 # %% ../nbs/ground/networks.ipynb #networks-dict-str-callable-i
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {}
@@ -306,9 +309,7 @@ def _download(name, weights, release): # state dict
                                 "or say 'random'") from None
 
 def _read_state(path): # state dict
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error: # OSError: cut short
-        raise ValueError(f"'{path}' cannot be read as a state dict") from error
+    state = read_torch(path, 'a state dict')
     if isinstance(state, dict) and isinstance(state.get('net'), dict): state = state['net'] # a run's own checkpoint
     if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()): return state
     raise ValueError(f"'{path}' holds no state dict of tensors")
@@ -413,7 +414,7 @@ def encoder(
 # %% ../nbs/ground/networks.ipynb #pretrained
 def _pretrained(hf, folder, channels):
     "The encoder in a folder, whole, without dropout"
-    here = dict(local_files_only=True)
+    here = dict(local_files_only=True, trust_remote_code=False) # no code that lies in the folder
     try:
         config = _without_dropout(hf.AutoConfig.from_pretrained(str(folder), **here))
         how = dict(config=config, dtype=torch.get_default_dtype(), output_loading_info=True, **here)
@@ -458,7 +459,7 @@ def read_tokenizer(
     "A tokenizer from a local folder; FileNotFoundError, or ValueError for one that cannot be read or has no padding."
     hf = transformers()
     if not Path(folder).is_dir(): raise FileNotFoundError(f"tokenizer folder '{folder}' does not exist")
-    try: tokenizer = hf.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try: tokenizer = hf.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ValueError(f"'{folder}' holds no tokenizer that can be read ({_brief(error)})") from None
     if tokenizer.pad_token_id is None: raise ValueError(f"the tokenizer in '{folder}' has no padding token")

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from .config import place_settings, user_path
+from .doors import check_expanded
 from .processes import all_sum, world
 
 # %% ../nbs/ground/record.ipynb #read-settings
@@ -31,6 +32,7 @@ def _read_settings(folder:Path)->dict: # 'config' and 'presets'
     path = folder/'config.yaml'
     try:
         settings = yaml.safe_load(path.read_text())
+        check_expanded(settings)
         return {k: settings[k] for k in ('config', 'presets')}
     except Exception: raise ValueError(f"{path} cannot be read as a run's configuration") from None
 
@@ -112,7 +114,7 @@ class RunArrays(RunFolder):
 
     def _open(self, epoch):
         path = self.samples_file(self.last_epoch if epoch == -1 else epoch)
-        try: return np.load(path)
+        try: return np.load(path, allow_pickle=False)
         except Exception as e: raise OSError(f"{path} cannot be read ({type(e).__name__})") from None
 
     def samples(self, name:str, # of an array, as in the table above

@@ -25,6 +25,7 @@ import yaml
 from .config import SETTINGS, check_setting
 from .data.noise import LAWS
 from .data.source import check_data_options, known_datasets
+from .doors import check_expanded
 from .errors import check_name, check_type
 from .networks import NETWORKS
 from .train.method import ADDONS, expanded, known_methods
@@ -93,6 +94,7 @@ def read_yaml(path:Path)->dict:
     "The mapping in a file; ValueError in one sentence if it holds something else"
     try:
         content = yaml.load(path.read_text(), _Loader)
+        check_expanded(content)
     except yaml.MarkedYAMLError as e:
         raise ValueError(f"line {e.problem_mark.line + 1} is no yaml: {e.problem}") from None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as e: # control characters, a list as a key, bytes

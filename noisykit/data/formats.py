@@ -8,6 +8,7 @@ __all__ = ['FLAGS', 'read_idx', 'read_csv', 'read_one_hot', 'read_flags', 'read_
 
 # %% ../../nbs/data/formats.ipynb #imports
 import gzip
+import math
 import os
 import zlib
 from collections import Counter
@@ -16,20 +17,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..doors import MOST_BYTES, cannot_read, check_kind
+
 # %% ../../nbs/data/formats.ipynb #def-read-idx
 def read_idx(path:Path # plain, or gzipped with the ending .gz
             )->np.ndarray: # uint8, in the shape that the file says
     "An idx file of unsigned bytes (LeCun's format); ValueError for any other kind of file or one that is cut short"
     opener = gzip.open if path.suffix == '.gz' else open
+    own = 'a gzip file' if path.suffix == '.gz' else 'an idx file'
+    check_kind(path, 'idx', (own,))
     try:
-        with opener(path, 'rb') as file: raw = file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be unpacked ({error})") from None
-    if len(raw) < 4 or raw[:3] != b'\0\0\x08': raise ValueError(f"{path} is not an idx file of bytes")
-    shape, start = np.frombuffer(raw, '>i4', raw[3], 4), 4 + 4*raw[3]
-    if len(raw) != start + np.prod(shape):
-        raise ValueError(f"{path} is cut short: {len(raw)} bytes for shape {tuple(shape.tolist())}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+        with opener(path, 'rb') as file: return _idx_values(file)
+    except (ValueError, EOFError, OSError, zlib.error) as error: raise cannot_read(path, 'idx', error, (own,)) from None
+
+# %% ../../nbs/data/formats.ipynb #idx-values
+def _idx_values(file):
+    "The array in an open file; ValueError that says what is wrong"
+    head = file.read(4)
+    if head[:3] != b'\0\0\x08' or len(head) < 4: raise ValueError("it is not an idx file of bytes")
+    shape = np.frombuffer(file.read(4*head[3]), '>u4').tolist()
+    if math.prod(shape) > MOST_BYTES: raise ValueError(f"its head says {math.prod(shape):,} bytes, too many for a file")
+    values = file.read(math.prod(shape) + 1)
+    if len(shape) == head[3] and len(values) == math.prod(shape): return np.frombuffer(values, np.uint8).reshape(shape)
+    raise ValueError(f"it is cut short, or longer than its shape {tuple(shape)}")
 
 # %% ../../nbs/data/formats.ipynb #read-csv
 def read_csv(path:str|Path,
@@ -37,9 +47,9 @@ def read_csv(path:str|Path,
              remedy:str|None=None # what to do if they are not, for the message
             )->pd.DataFrame:
     "All columns as text; ValueError for a file without these columns, without rows, or that is no csv"
+    if Path(path).exists(): check_kind(path, 'csv')
     try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as csv ({' '.join(str(error).split())})") from None
+    except ValueError as error: raise cannot_read(path, 'csv', error) from None
     if any(name not in table for name in columns):
         raise ValueError(f"{path} must have the columns {', '.join(columns)}; it has {', '.join(table)}"
                          + (f": {remedy}" if remedy else ''))
@@ -100,6 +110,7 @@ def _check_image_list(path, names, files, labels):
 def read_lines(path:Path)->list:
     "The lines that are not empty, without the space around them; FileNotFoundError, or ValueError for what is no text"
     if not path.is_file(): raise FileNotFoundError(f"{path} does not exist")
+    if path.stat().st_size: check_kind(path, 'text')
     try: lines = path.read_text(encoding='utf-8').splitlines()
     except UnicodeDecodeError as error: raise ValueError(f"{path} cannot be read as text ({error})") from None
     return [line.strip() for line in lines if line.strip()]
@@ -135,6 +146,7 @@ def read_pairs(path:Path, what:str, # what a line must be, for the message
 # %% ../../nbs/data/formats.ipynb #read-tfrecords
 def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbers}
     "The examples in a TFRecord file, without floats; checksums are not looked at; ValueError for one that is cut short"
+    check_kind(path, 'TFRecord')
     raw, start = path.read_bytes(), 0
     while start < len(raw): # 8 bytes of length, 4 of checksum, the example, 4 of checksum
         length = int.from_bytes(raw[start:start + 8], 'little')
@@ -142,8 +154,8 @@ def read_tfrecords(path:Path): # yields {feature: bytes or a list of whole numbe
             if start + length + 16 > len(raw): raise ValueError
             yield dict(_features(raw[start + 12:start + 12 + length]))
         except (ValueError, IndexError, TypeError, KeyError, AttributeError):
-            raise ValueError(f"{path} is no TFRecord file of examples, or is cut short: "
-                             f"byte {start} of {len(raw)}") from None
+            why = f"no examples, or cut short: byte {start} of {len(raw)}"
+            raise cannot_read(path, 'TFRecord', why) from None
         start += length + 16
 
 # %% ../../nbs/data/formats.ipynb #def-features

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 
 from .images import TensorImages
 from .source import Source
+from ..doors import cannot_read, open_arrays
 from ..streams import stream
 
 # %% ../../nbs/data/openset.ipynb #replace-images
@@ -55,10 +56,9 @@ def read_training_images(source:Source, path # .npy with uint8 [N, H, W, C]
     path, images = Path(path), _in_memory(source)
     channels, height, width = images.shape
     if not path.is_file(): raise FileNotFoundError(f"image file {path} does not exist")
-    try: array = np.load(path)
-    except Exception as error:
-        why = ' '.join(str(error).split())[:100]
-        raise ValueError(f"image file {path} cannot be read as npy ({why})") from None
+    try: array = open_arrays(path, 'npy')
+    except ValueError as error: raise ValueError(f"image file {error}") from None
+    if not isinstance(array, np.ndarray): raise cannot_read(path, 'npy', own=('a npy file',))
     shape = len(images), height, width, channels
     if array.shape != shape or array.dtype != np.uint8:
         raise ValueError(f"image file {path} must hold uint8 of shape {shape} to fit data set {source.name!r}; "

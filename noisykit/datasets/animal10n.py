@@ -8,6 +8,7 @@ __all__ = ['ANIMALS', 'animal10n']
 # %% ../../nbs/datasets/animal10n.ipynb #imports
 import io
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..data.images import TensorImages, decode_all
 from ..data.source import Source, dataset
+from ..doors import cannot_read, open_zip
 
 # %% ../../nbs/datasets/animal10n.ipynb #animals-cat-lynx-wolf-coyote
 ANIMALS = ['cat', 'lynx', 'wolf', 'coyote', 'cheetah', 'jaguar', 'chimpanzee', 'orangutan', 'hamster', 'guinea pig']
@@ -55,11 +57,11 @@ def _files(data_dir)->tuple: # names, function that opens one
 # %% ../../nbs/datasets/animal10n.ipynb #open-zip
 def _open_zip(path):
     "The zip, or the one that it holds; ValueError for a damaged one"
-    try:
-        archive = zipfile.ZipFile(path)
-        inner = [name for name in archive.namelist() if Path(name).name == 'raw_image.zip']
-        return zipfile.ZipFile(io.BytesIO(archive.read(inner[0]))) if inner else archive
-    except zipfile.BadZipFile as e: raise ValueError(f"{path} cannot be read as zip ({e})") from None
+    archive = open_zip(path)
+    inner = [name for name in archive.namelist() if Path(name).name == 'raw_image.zip']
+    if not inner: return archive
+    try: return open_zip(path, io.BytesIO(archive.read(inner[0])))
+    except (zipfile.BadZipFile, zlib.error) as error: raise cannot_read(path, 'zip', error, ('a zip',)) from None
 
 # %% ../../nbs/datasets/animal10n.ipynb #labels
 def _labels(files):

@@ -6,7 +6,6 @@
 __all__ = ['CIFAR', 'cifar10', 'cifar100']
 
 # %% ../../nbs/datasets/cifar.ipynb #imports
-import pickle
 from functools import partial
 
 import numpy as np
@@ -17,20 +16,27 @@ from ..data.folders import download_dataset, find_folder
 from ..data.formats import read_tfrecords
 from ..data.images import TensorImages
 from ..data.source import Source, dataset
+from ..doors import read_pickle
 
 # %% ../../nbs/datasets/cifar.ipynb #batches
-def _read_batches(data_dir, what, names)->tuple: # folder, [dictionary of each of the files `names`]
-    "The batches of a data set; FileNotFoundError for one that is not there"
+def _read_batches(data_dir, what, names, key, classes)->tuple: # folder, [dictionary of each of the files `names`]
+    "The batches of a data set; FileNotFoundError for one that is not there, ValueError for one without `key`"
     folder = find_folder(data_dir, names, what)
     for name in names:
         if not (folder/name).is_file(): raise FileNotFoundError(f"{folder} has no {name}")
-    return folder, [_unpickled(folder/name) for name in names]
+    return folder, [_read_batch(folder/name, key, classes) for name in names]
 
-def _unpickled(path)->dict:
-    "The dictionary in a file; ValueError for a file that is cut short or something else"
-    try: return pickle.loads(path.read_bytes(), encoding='latin1')
-    except Exception as e:
-        raise ValueError(f"{path} cannot be read as a python batch ({type(e).__name__})") from None
+def _read_batch(path, key, classes)->dict:
+    "The dictionary in a file; ValueError for one that is no batch"
+    batch = read_pickle(path, 'a python batch')
+    pixels, labels = (np.asarray(batch.get(name, 0)) if isinstance(batch, dict) else 0 for name in ('data', key))
+    if np.ndim(pixels) == 2 and pixels.dtype == np.uint8 and pixels.shape[1] == 3072 and _are_classes(labels, classes):
+        if len(pixels) == len(labels): return batch
+    raise ValueError(f"{path} must hold data, a row of 3072 bytes for each picture, and {key}, "
+                     f"a class 0..{classes - 1} for each")
+
+def _are_classes(labels, classes): # [N] whole numbers below `classes`
+    return np.ndim(labels) == 1 and labels.dtype.kind in 'iu' and ((labels >= 0) & (labels < classes)).all()
 
 # %% ../../nbs/datasets/cifar.ipynb #joined
 def _joined(batches, key)->tuple: # pixels [N, 3, 32, 32], labels [N]
@@ -76,7 +82,7 @@ def cifar10(data_dir):
     mean, std = (.4914, .4822, .4465), (.2023, .1994, .2010)
     if (data_dir/'train.tfrecords').is_file(): return Source('cifar10', CIFAR, *_from_records(data_dir, 10, mean, std))
     names = [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']
-    _, batches = _read_batches(data_dir, 'cifar10', names)
+    _, batches = _read_batches(data_dir, 'cifar10', names, 'labels', 10)
     return Source('cifar10', CIFAR, *_images(_joined(batches[:5], 'labels'), _joined(batches[5:], 'labels'), mean, std))
 
 # %% ../../nbs/datasets/cifar.ipynb #cifar100
@@ -87,8 +93,8 @@ def cifar100(data_dir):
     mean, std, names = (.5071, .4867, .4408), (.2675, .2565, .2761), [str(label) for label in range(100)]
     if (data_dir/'train.tfrecords').is_file():
         return Source('cifar100', names, *_from_records(data_dir, 100, mean, std))
-    folder, (train, test) = _read_batches(data_dir, 'cifar100', ['train', 'test'])
-    if (folder/'meta').is_file(): names = _unpickled(folder/'meta')['fine_label_names']
+    folder, (train, test) = _read_batches(data_dir, 'cifar100', ['train', 'test'], 'fine_labels', 100)
+    if (folder/'meta').is_file(): names = _class_names(folder/'meta')
     parts = _images(_joined([train], 'fine_labels'), _joined([test], 'fine_labels'), mean, std)
     return Source('cifar100', names, *parts, superclass=_superclasses(train))
 
@@ -96,3 +102,11 @@ def _superclasses(batch)->list|None: # [100], -1 for a class that is not in the 
     "The superclass of each class"
     groups = dict(zip(batch['fine_labels'], batch.get('coarse_labels', [])))
     return [groups.get(label, -1) for label in range(100)] if groups else None
+
+def _class_names(path)->list: # [100]
+    "The names of the classes; ValueError for a file without them"
+    meta = read_pickle(path, 'the names of the classes')
+    names = meta.get('fine_label_names') if isinstance(meta, dict) else None
+    if isinstance(names, list) and len(names) == 100:
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    raise ValueError(f"{path} must hold fine_label_names, 100 of them")

@@ -20,6 +20,7 @@ import yaml
 
 from ..project import version
 from ..data.noise import transitions
+from ..doors import open_arrays, read_torch
 from ..record import Run, summary, write_samples, write_atomically
 
 # %% ../../nbs/detection/dynamics.ipynb #def-channels
@@ -182,8 +183,9 @@ def _read_dynamics(folder)->tuple: # td, labels, {name: array} of the metadata
 # %% ../../nbs/detection/dynamics.ipynb #read-arrays
 def _read_arrays(path)->tuple: # [N, T, K], [N, K]
     "Probabilities and their classes; ValueError for anything else"
+    arrays = open_arrays(path, 'training dynamics')
     try:
-        with np.load(path) as z: td, labels = z['td'], z['labels']
+        with arrays as z: td, labels = z['td'], z['labels']
     except Exception as e:
         raise ValueError(f"{path} cannot be read as training dynamics ({type(e).__name__}): "
                          "it takes the arrays td and labels") from None
@@ -195,8 +197,8 @@ def _read_arrays(path)->tuple: # [N, T, K], [N, K]
 def _read_metadata(path)->dict: # name -> array
     "The metadata; ValueError for a broken file, or for positions that are no positions"
     needed = ('train_indices', 'valid_indices', 'true_targets')
+    saved = read_torch(path, 'metadata', arrays=True)
     try:
-        saved = torch.load(path, map_location='cpu', weights_only=True)
         meta = {name: np.asarray(values) for name, values in saved.items()}
         rows = np.concatenate([meta[name] for name in needed[:2]])
         meta['true_targets']

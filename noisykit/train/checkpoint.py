@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 
+from ..doors import cannot_read, read_torch
 from ..networks import create_network
 from ..record import CHECKPOINT, Run, write_atomically
 from .method import parse_method
@@ -59,11 +60,9 @@ def read_checkpoint(run:Run)->dict: # as in the table above
     "The newest checkpoint, to look at; FileNotFoundError, or ValueError if it cannot be read"
     path = run.folder/CHECKPOINT
     if not path.is_file(): raise FileNotFoundError(f"run {run.folder} has no {CHECKPOINT}: no network was saved")
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        for key in ('epoch', 'net', 'parts'): state[key]
-    except Exception as e:
-        raise ValueError(f"{path} cannot be read as a run's checkpoint ({type(e).__name__})") from None
+    state = read_torch(path, "a run's checkpoint")
+    absent = [key for key in ('epoch', 'net', 'parts') if not isinstance(state, dict) or key not in state]
+    if absent: raise cannot_read(path, "a run's checkpoint", f"it has no {absent[0]}", ('a zip', 'a pickle'))
     return state
 
 # %% ../../nbs/train/checkpoint.ipynb #def-saved-network

@@ -122,7 +122,7 @@ BAD = {
     "no run": (unlink, "config.yaml", {}, "holds no run: there is no config.yaml"),
     "no checkpoint": (unlink, "checkpoint.pt", {}, "has no checkpoint.pt: no network was saved"),
     "cut short": (cut_short, "checkpoint.pt", {}, UNREADABLE),
-    "something else": (something_else, "checkpoint.pt", {}, f"{UNREADABLE}TypeError)"),
+    "something else": (something_else, "checkpoint.pt", {}, f"{UNREADABLE}it has no epoch)"),
     "another network": (another_network, "checkpoint.pt", {}, "weights do not fit the network"),
     "no data": (nothing, "", dict(data_dir="nowhere"), "data folder nowhere does not exist"),
     "device": (nothing, "", dict(device="gpu"), "device 'gpu' cannot be used"),
