@@ -11,7 +11,6 @@ __all__ = ['LAWS', 'MAPS', 'ON_TRUE_LABELS', 'NoisyLabels', 'transitions', 'samp
 # %% ../../nbs/data/noise.ipynb #import-inspect
 import ast
 import inspect
-import pickle
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 import torch
 
 from .formats import read_flags
+from ..doors import cannot_read, check_kind, open_arrays, read_torch
 from ..errors import check_name
 from ..record import write_atomically
 from ..streams import stream
@@ -372,25 +372,27 @@ def _first_of(names, table): # None where it has none of them
 def _columns(path): # {name: array}
     "What a noise file holds"
     if not path.is_file(): raise FileNotFoundError(f"noise file {path} does not exist")
-    readers = {'.csv': pd.read_csv, '.npy': lambda p: {'label_noisy': np.load(p)}, '.pt': _read_pt}
+    readers = {'.csv': _read_csv, '.npy': _read_npy, '.pt': _read_pt}
     if path.suffix not in readers: raise ValueError(f"noise files end in .csv, .npy or .pt; got {path.name}")
     try: return {name: np.asarray(values) for name, values in readers[path.suffix](path).items()}
-    except Exception as error:
-        why = ' '.join(str(error).split())[:100]
-        raise ValueError(f"noise file {path} cannot be read as {path.suffix[1:]} ({why})") from None
+    except ValueError as error: raise ValueError(f"noise file {error}") from None
 
 # %% ../../nbs/data/noise.ipynb #read-pt
+def _read_csv(path):
+    check_kind(path, 'csv')
+    try: return pd.read_csv(path)
+    except Exception as error: raise cannot_read(path, 'csv', error) from None
+
+def _read_npy(path):
+    held = open_arrays(path, 'npy')
+    if isinstance(held, np.ndarray): return {'label_noisy': held}
+    raise cannot_read(path, 'npy', own=('a npy file',))
+
 def _read_pt(path):
-    # what numpy's pickles of arrays and numbers call
-    rebuild = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0]
-    allowed = [np.ndarray, np.dtype, *{type(np.dtype(t)) for t in '?bhilqBHILQfd'}]
-    for module in ('core', '_core'):
-        allowed += [(function, f'numpy.{module}.multiarray.{function.__name__}') for function in rebuild]
-    try:
-        with torch.serialization.safe_globals(allowed): table = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError: table = None # a message of many lines that tells how to let everything through
-    if isinstance(table, dict): return table
-    raise ValueError("it must hold a dictionary of arrays, lists or tensors, and nothing else")
+    held = read_torch(path, 'pt', arrays=True)
+    if isinstance(held, dict): return held
+    why = "it must hold a dictionary of arrays, lists or tensors, and nothing else"
+    raise ValueError(f"{path} cannot be read as pt ({why})")
 
 # %% ../../nbs/data/noise.ipynb #load-rules
 def load_rules(path:str|Path, # .csv with columns src, dsts, p
