@@ -71,7 +71,8 @@ def audit_page(about:dict, # as `audit` writes it to audit.json
     last = max(3, round(about['noise_rate']['estimate']*about['judged'])) # rank at which the estimate ends
     widest = max((row['doubted']/row['images'] for row in about['per_class']), default=0) or 1
     page = env.get_template('page.html.jinja').render(
-        script=script, policy=policy, about=about, rate=about['noise_rate'], problems=list(problems.groupby('problem', sort=False)), kinds=PROBLEMS,
+        script=script, policy=policy,
+        about=about, rate=about['noise_rate'], problems=list(problems.groupby('problem', sort=False)), kinds=PROBLEMS,
         with_problems=problems.name.nunique(), first=list(ranking.head(top).itertuples()), last=last,
         border=list(ranking[last - 3:last + 3].itertuples()), widest=widest, paths=paths)
     return page.encode('utf8', 'backslashreplace').decode() # a name may be no valid UTF-8

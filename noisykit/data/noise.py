@@ -403,6 +403,8 @@ def load_rules(path:str|Path, # .csv with columns src, dsts, p
     path, names = Path(path), _names(classes, num_classes)
     table, T = _read_rules(path), np.eye(num_classes)
     number = {str(i): i for i in range(num_classes)} | {str(name): i for i, name in enumerate(names)}
+    if table.src.astype(str).str.fullmatch('[0-9]+').all():
+        check_one_reading(table.src.astype(int), names, f"rules file {path}")
     for row, (src, dsts, p) in enumerate(zip(table.src, table.dsts, table.p)):
         try: i, to, share = number[str(src)], [number[str(name)] for name in ast.literal_eval(dsts)], float(p)
         except (KeyError, TypeError, ValueError, SyntaxError): to = []

@@ -23,7 +23,7 @@ PLACES = {
     "webvision": ("data/webvision", FILES | dict(num_classes=6)), "webvision50": ("data/webvision50", FILES),
     "clothing100k": ("data/clothing100k", FILES), "tinyimagenet": ("data/tinyimagenet", {}),
     "cub200": ("data/cub200", FILES), "caltech256": ("data/caltech256", FILES),
-    "imagefolder": ("folder", FILES), "imagelist": ("folder/images.csv", FILES), "text": ("data/text", {}),
+    "imagefolder": ("pictures", FILES), "imagelist": ("pictures/images.csv", FILES), "text": ("data/text", {}),
 }
 every_dataset = pytest.mark.parametrize("name", PLACES)
 with_files = pytest.mark.parametrize("name", [name for name, (place, _) in PLACES.items() if place])
@@ -31,10 +31,10 @@ with_files = pytest.mark.parametrize("name", [name for name, (place, _) in PLACE
 def make(folder):
     commands.make_data(folder)
     make_fashion(folder/"fashion_mnist")
-    layouts.class_folders(folder/"folder", a=12, b=15)   # two classes of pictures
-    pictures = sorted((folder/"folder").glob("*/*/*.jpg"))
-    rows = [f"{p.relative_to(folder/'folder')},{p.parts[-3]}" for p in pictures]
-    layouts.write(folder/"folder/images.csv", ["path,label", *rows])
+    layouts.class_folders(folder, pictures=20)
+    pictures = sorted((folder/"pictures").glob("*/*.jpg"))
+    rows = [f"{p.relative_to(folder/'pictures')},digit {p.parent.name}" for p in pictures]
+    layouts.write(folder/"pictures/images.csv", ["path,label", *rows])
 
 def make_fashion(folder):
     "Digits as idx files, one part gzipped"
@@ -72,24 +72,26 @@ def test_pictures_and_labels_belong_together(name, folder):
         assert x.shape == (len(labels), *one.shape[1:]) and torch.isfinite(x.double()).all()
         assert len(torch.unique(x.flatten(1), dim=0)) > len(x)/2   # pictures, not one of them
 
-def flat(images):
+def rows(images):
     "Each picture as a row, texts as counts of their words"
     x = pixels(images)
     if x.is_floating_point(): return x.flatten(1).double()
-    counts = torch.zeros(len(x), int(x.max()) + 1, dtype=torch.float64)
+    counts = torch.zeros(len(x), 10_000, dtype=torch.float64)
     return counts.scatter_add_(1, x.long(), torch.ones(x.shape, dtype=torch.float64))
 
-@every_dataset
+# here labels go by the file's number, not by what is in the picture: datasets/test_clothing1m.py compares them
+UNLIKE = {"clothing1m"}
+
+@pytest.mark.parametrize("name", [name for name in PLACES if name not in UNLIKE])
 def test_like_pictures_have_like_labels(name, folder):
     "A label says something about its picture: what the nearest training picture is called is often right"
     size = min(1000, len(load(name, folder).labels) - 1)
     s = load(name, folder, train_size=size, test_size=None)
-    nearest = torch.cdist(flat(s.test)[:300], flat(s.train)).argmin(1).numpy()
+    nearest = torch.cdist(rows(s.test)[:300], rows(s.train)).argmin(1).numpy()
     right = (s.labels[nearest] == s.test_labels[:300]).mean()
     by_chance = max(np.bincount(s.test_labels).max()/len(s.test_labels), 1/len(set(s.labels)))
-    print(name, right, by_chance, len(set(s.labels)), len(s.classes))
     assert right > 2*by_chance
-    assert len(set(s.labels)) == len(s.classes)
+    assert len(set(s.labels)) == len(s.classes) - (name == "isic2019")   # which has no picture of its last class
 
 @every_dataset
 def test_files_are_those_of_the_pictures(name, folder):

@@ -11,7 +11,7 @@ from torch.distributed import TCPStore
 
 from cases import settings
 from conftest import ENV, ROOT, SMALL, papermill
-from held import PATIENCE
+from held import PATIENCE, forked
 from noisykit.errors import Refused
 from noisykit.record import Run
 from noisykit.run import run_method
@@ -19,8 +19,9 @@ from shared import checkpoint, distances, one_thread
 
 def test_nothing_is_lost_or_counted_twice(tmp_path):
     "Odd sizes everywhere; per-rank batch norm: the record holds every sample once, the metrics follow from it"
-    kw = SMALL | dict(method="ce", nproc=3, batch_size=50, data_options=dict(train_size=1001))
-    run = run_method(run_dir=str(tmp_path/"run"), quiet=True, **kw)
+    kw = SMALL | dict(method="ce", batch_size=50, data_options=dict(train_size=1001), run_dir=str(tmp_path/"run"))
+    assert forked(kw, nproc=3) == [0, 0, 0]
+    run = Run(tmp_path/"run")
     losses, last = run.samples("loss"), run.metrics.iloc[-1]
     assert not np.isnan(losses).any() and losses.shape == (2, len(run.labels))
     assert losses[-1].mean() == pytest.approx(last.train_loss, rel=1e-5)

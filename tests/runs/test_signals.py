@@ -99,12 +99,11 @@ def test_an_exception_in_a_process_is_survived(tmp_path, whole):
     "It happens once: all are started again from the checkpoint, and the run ends as if nothing had happened"
     folder = tmp_path/"run"
     place = Place(str(folder), "step 25", do="raise", rank=1, once=True)
-    process = start_papermill(tmp_path/"out.ipynb", L2R | dict(nproc=2, run_dir=str(folder)), place)
-    said = process.communicate(timeout=PATIENCE)[1]
-    assert process.returncode == 0, said[-3000:]
+    process = start(L2R | dict(nproc=2, run_dir=str(folder)), place)
+    code, said = process.wait(PATIENCE), process.said.read_text()
+    assert code == 0, said[-3000:]
     assert place.reached(1)
-    text = (tmp_path/"out.ipynb").read_text()
-    assert "a process died: all 2 are started again (restart 1 of 3)" in text and "resuming after epoch 2 of 3" in text
+    assert "a process died: all 2 are started again (restart 1 of 3)" in said and "resuming after epoch 2 of 3" in said
     assert_same_run(folder, whole(L2R, 2))
 
 def test_an_exception_that_comes_again(tmp_path):

@@ -56,6 +56,7 @@ VARIANTS = REMEMBERING | {
     "mixup_soft, scaled": settings("mixup_soft", options=dict(scale="std")),
     "fsr, shift": settings("fsr", meta_level="all",
                            options=QUEUE | dict(after=0, weighting="shift", smoothing=.1, mixup=False)),
+    "fsr, as published": settings("fsr", options=QUEUE | dict(after=0, as_published=True, smoothing=.1, mixup=False)),
     "dividemix, asymmetric": settings("dividemix", noise="asymmetric", noise_options=dict(map="next"),
                                       options=dict(warm_up=1, confidence_penalty=True, lambda_u=0.)),
     "dividemix+mo, sure": settings("dividemix+mo", options=dict(warm_up=1, p_threshold=.99, ema_decay=.9)),

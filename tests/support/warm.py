@@ -60,6 +60,8 @@ def engines():
                 process.start()
                 process.join()
                 nb_man.nb = nbformat.read(done, 4)
+                # without the words that papermill puts above a cell that failed: it does so here once more
+                nb_man.nb.cells = [cell for cell in nb_man.nb.cells if 'papermill' in cell.metadata]
     return Warm, Elsewhere
 
 def in_a_fork(given, done):

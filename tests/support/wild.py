@@ -1,5 +1,5 @@
-"""What files may look like: each kind of input, what becomes of it, and what is said. The page nbs/data/files.ipynb shows
-this table (`python tests/support/wild.py` writes it there), and the tests make every row and compare.
+"""What files may look like: each kind of input, what becomes of it, and what is said. The page nbs/data/files.ipynb
+shows this table (`python tests/support/wild.py` writes it there), and the tests make every row and compare.
 
 Also the folder of a practitioner: everything at once."""
 import json
@@ -40,15 +40,17 @@ TABLE = {
             "left out, .heic (a kind of file that is not read): 2 (a/5.heic, a/6.HEIC)",
             ("a/5.heic", "a/6.HEIC", "b/IMG_0001")),
         Row("a class of which nothing is left", "an error",
-            "holds no images that can be used (2 .heic (a kind of file that is not read))", ("c/1.heic", "c/2.heic"), True),
-        Row("an empty class folder", "no class; a question", "class folder 'c' is empty: should it hold images?", ("c/",)),
+            "c holds no images that can be used, but 2 .heic (a kind of file that is not read)",
+            ("c/1.heic", "c/2.heic"), True),
+        Row("an empty class folder", "no class; a question",
+            "class folder 'c' is empty: should it hold images?", ("c/",)),
         Row("folders inside a class folder", "their files belong to the class", "a 4, b 3", ("a/more/x/4.png",)),
         Row("images beside the class folders", "left out, named; a question",
             "left out, beside the class folders, so it has no label: 2 (1.png, 2.png)", ("1.png", "2.png")),
         Row("`Bag` beside `bag`", "two classes; a question",
             "are 'Bag' and 'bag' one class? They differ only in upper and lower case", ("Bag/1.png", "bag/1.png")),
-        Row("a space at the end of a name", "part of the name; a question", "is the space at an end of class 'c ' meant?",
-            ("c /1.png",)),
+        Row("a space at the end of a name", "part of the name; a question",
+            "is the space at an end of class 'c ' meant?", ("c /1.png",)),
         Row("one name stored in two ways (Unicode NFC and NFD)", "two classes; a question",
             "one class? They differ only in how accented letters are stored", (f"{NFC}/1.png", f"{NFD}/1.png")),
         Row("a folder that is called like an image", "a class; a question",
@@ -59,19 +61,25 @@ TABLE = {
             (os.fsdecode(b"a/\xff.png"),)),
         Row("a link to a folder", "followed, once; a circle is named",
             "left out, a link to a folder that is looked at anyway: 2 (", ("a/back -> ..", "c -> b")),
-        Row("a link to nothing", "left out and named", "left out, a link to nothing: 1 (a/9.png)", ("a/9.png -> gone",)),
-        Row("the folder of a run or an audit", "left out and named", "left out, a run or an audit, which is no class: 1 (run)",
-            ("run/config.yaml", "run/labels.csv", "run/pictures/1.png")),
+        Row("a link to nothing", "left out and named",
+            "left out, a link to nothing: 1 (a/9.png)", ("a/9.png -> gone",)),
+        Row("the folder of a run or an audit, or a folder of such", "left out and named",
+            "left out, a run or an audit, which is no class: 2 (run, runs/ce)",
+            ("run/config.yaml", "run/labels.csv", "run/pictures/1.png", "runs/ce/config.yaml", "runs/ce/labels.csv",
+             "runs/out.ipynb")),
         Row("`train`, `valid`, `test` (also `Train`, `training`, `testing`, `val`, `validation`) with class folders",
-            "imagefolder: training and test sets; audit: an error that names the path to give", "test: 2 images in 2 classes",
+            "imagefolder: training and test sets; audit: an error that names the path to give",
+            "test: 2 images in 2 classes",
             ("Train/a/1.png", "Train/b/2.png", "testing/a/3.png", "testing/b/4.png")),
-        Row("what lies beside them", "left out and named", "left out, beside the parts of the data set that are used: 7 (",
+        Row("what lies beside them", "left out and named",
+            "left out, beside the parts of the data set that are used: 7 (",
             ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png", "extra/1.png")),
         Row("a class that only the test part has", "left out, named; a question",
             "class 'c' is in the test part alone: should it be in the training part?",
             ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png", "test/c/5.png")),
         Row("`train` alone", "an error that names the path to give",
-            "has train/ but neither test/ nor val/ with class folders; name ", ("train/a/1.png", "train/b/2.png"), True),
+            "has train/ but neither test/ nor val/ with class folders; name ",
+            ("train/a/1.png", "train/b/2.png"), True),
         Row("`train` and `test` inside each class", "all used; a question",
             "the class folders hold test and train: should those be parts of the data set?",
             ("a/train/4.png", "a/test/5.png", "b/train/4.png", "b/test/5.png")),
@@ -136,7 +144,7 @@ def make(root, row):
 # ---- a practitioner's folder
 
 def practitioner(root):
-    """Everything at once: names with spaces, umlauts and Japanese letters, case twins, nested, three images in one class,
+    """Everything at once: names with spaces, umlauts and Japanese letters, case twins, nested, a class of three images,
     an empty one, a loose file; RGBA, palette, 16 bits, turned by EXIF, webp, broken, zero bytes; links; hidden junk.
     Returns the files that should be used, those that cannot be read among them"""
     classes = {"Blaue Tüten": 12, "りんご": 10, "Bag": 8, "bag": 8, "Taschen/alt": 5, "Taschen/neu": 5, "selten": 3}

@@ -105,6 +105,8 @@ def wrong_state(file, nb):
     for cell in cells:
         if any(o["output_type"] == "error" for o in cell.get("outputs", [])):
             yield f"cell {cell.get('id')} has an error output: repair and run it again"
+        if isinstance(cell["source"], str) and "\n" in cell["source"]:
+            yield f"cell {cell.get('id')} is one long string, in which no change can be read: save it in Jupyter"
         if re.search(r"\bTODO\b", text(cell)): yield f"cell {cell.get('id')} says TODO: do it, or file an issue"
     if views(nb) or nb["metadata"].get("widgets"):
         yield "it stores widgets, which need their kernel: run `make prepare`, which leaves their pictures"
