@@ -47,6 +47,7 @@ test: $(STAMP)
 	@echo "== 1/5 notebooks, exported modules, floors of the house, lengths"
 	@'$(BIN)/python' tests/tools/check_tree.py export notebooks house paths
 	@'$(BIN)/python' tests/tools/counts.py
+	@'$(BIN)/python' tests/tools/counts.py
 	@echo "== 2/5 site and README"
 	@'$(BIN)/python' tests/tools/check_tree.py readme
 	@'$(BIN)/python' tests/tools/check_docs.py
@@ -77,8 +78,11 @@ docs: $(STAMP)
 	'$(BIN)/python' tests/tools/pages.py
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
+# whoever reaches a Jupyter server can run anything: this machine alone, with a token or a password
 lab: $(STAMP)
-	'$(BIN)/jupyter' lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs/explore.ipynb
+	@! '$(BIN)/jupyter' lab --show-config-json 2>/dev/null | grep -q '"token": ""' || { \
+	  echo "your Jupyter configuration has an empty token, so everybody on this machine could run programs as you: take that line out of it." >&2; exit 1; }
+	'$(BIN)/jupyter' lab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs/explore.ipynb
 
 clean:
 	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist

@@ -97,7 +97,7 @@ def read_yaml(path:Path)->dict:
         check_expanded(content)
     except yaml.MarkedYAMLError as e:
         raise ValueError(f"line {e.problem_mark.line + 1} is no yaml: {e.problem}") from None
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as e: # control characters, a list as a key, bytes
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError, RecursionError) as e: # a list as a key, lists in lists ...
         raise ValueError(f"it is no yaml ({' '.join(str(e).split())[:100]})") from None
     if not isinstance(content, dict): raise ValueError("it holds no settings")
     return content

@@ -7,6 +7,7 @@ __all__ = ['thumbnail', 'audit_page']
 
 # %% ../../nbs/audit/page.ipynb #imports
 import base64
+import hashlib
 import io
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def _templates():
     env.filters |= dict(file_address=file_address, file_name=file_name)
     return env
 
+# %% ../../nbs/audit/page.ipynb #page-policy
+def _script(env)->tuple: # the page's script, the rule for what a browser may run and load
+    text = env.loader.get_source(env, 'page.js')[0]
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    rules = ("default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'",
+             "base-uri 'none'", "form-action 'none'")
+    return text, '; '.join(rules)
+
 # %% ../../nbs/audit/page.ipynb #def-audit-page
 def audit_page(about:dict, # as `audit` writes it to audit.json
                ranking:pd.DataFrame, # as of `audit`
@@ -57,9 +66,12 @@ def audit_page(about:dict, # as `audit` writes it to audit.json
                top:int=60 # images in the first section
               )->str: # html
     "The page of an audit"
+    env = _templates()
+    script, policy = _script(env)
     last = max(3, round(about['noise_rate']['estimate']*about['judged'])) # rank at which the estimate ends
     widest = max((row['doubted']/row['images'] for row in about['per_class']), default=0) or 1
-    page = _templates().get_template('page.html.jinja').render(
+    page = env.get_template('page.html.jinja').render(
+        script=script, policy=policy,
         about=about, rate=about['noise_rate'], problems=list(problems.groupby('problem', sort=False)), kinds=PROBLEMS,
         with_problems=problems.name.nunique(), first=list(ranking.head(top).itertuples()), last=last,
         border=list(ranking[last - 3:last + 3].itertuples()), widest=widest, paths=paths)

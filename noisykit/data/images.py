@@ -199,7 +199,7 @@ def cutout(pixels:Tensor, # [B, C, H, W]
 
 # %% ../../nbs/data/images.ipynb #picture-limits
 FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'GIF', 'TIFF', 'WEBP', 'AVIF', 'HEIF', 'JPEG2000', 'PPM', 'TGA', 'ICO',
-           'PCX', 'SGI')
+           'ICNS', 'PCX', 'DCX', 'SGI', 'PSD', 'DDS', 'QOI', 'SUN', 'XBM', 'XPM')
 MOST_PIXELS = 175_000_000
 warnings.simplefilter('ignore', Image.DecompressionBombWarning) # Pillow's, above the half of that
 

@@ -1,0 +1,153 @@
+"""Nothing in the package opens a door: no call that could run what a file holds, no template that takes names as html, and
+`make lab` for this machine alone."""
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import CHROMIUM, ENV, ROOT
+from noisykit.audit.page import audit_page
+
+# ---- calls
+
+def calls(path):
+    "(name with dots, node) of the calls in a module"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call): yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+
+def wrong(name, how):
+    "Whether a call could run what a file holds, or unpack it somewhere"
+    if name == "torch.load": return how.get("weights_only") != "True"
+    if name == "np.load": return how.get("allow_pickle") != "False"
+    if name.endswith(".from_pretrained"): return how.get("trust_remote_code", "False") != "False"
+    if how.get("shell") == "True": return True
+    last = name.rpartition(".")[2]
+    return name in ("eval", "exec", "yaml.load", "pickle.load", "pickle.loads", "os.system", "torch.hub.load",
+                    "pd.read_pickle") or last in ("extractall", "unpack_archive", "unsafe_load", "full_load")
+
+# what a process of ours has written into its own folder; a loader that is a SafeLoader
+KNOWN = {("processes.py", "pickle.loads"), ("study.py", "yaml.load")}
+
+def test_no_call_runs_what_a_file_holds():
+    found = []
+    for path in sorted((ROOT/"noisykit").rglob("*.py")):
+        found += [(path.name, name) for name, how in calls(path) if wrong(name, how)]
+    assert set(found) <= KNOWN
+    assert "class _Loader(yaml.SafeLoader)" in (ROOT/"noisykit/study.py").read_text()
+    templates = "".join(path.read_text() for path in (ROOT/"noisykit").rglob("*.jinja"))
+    assert re.findall(r"\{\{[^}]*\bsafe\b[^}]*\}\}", templates) == ["{{ script | safe }}"]
+    assert "autoescape=True" in (ROOT/"noisykit/audit/page.py").read_text()
+
+# ---- names in the audit's page
+
+NAMES = ["<script>document.title='ran'</script>", "\" onerror=\"document.title='ran'", "' onload='x", "javascript:x",
+         "<img src=x onerror=document.title='ran'>", "`tick`", "a\nb", "</title><b>", "{{ 7*7 }}", "&lt;", "[x](javascript:y)"]
+
+class Tags(HTMLParser):
+    "The tags of a page with their attributes"
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes): self.found.append((tag, dict(attributes)))
+    def handle_data(self, data): self.text.append(data)
+
+@pytest.fixture
+def page(tmp_path):
+    "A page in which every name is hostile"
+    paths = {name: tmp_path/f"{i}.png" for i, name in enumerate(NAMES)}
+    for path in paths.values(): Image.new("RGB", (9, 9)).save(path)
+    def row(i, name): return dict(rank=i + 1, path=name, label=name, suggested=name, score=.5, given_prob=.1,
+                                  suggested_prob=.7, doubted=True)
+    ranking = pd.DataFrame([row(i, name) for i, name in enumerate(NAMES)])
+    rate = dict(estimate=.25, low=.1, high=.4, folds=[.2, .3], draws=1000)
+    per_class = [dict(label=name, images=9, doubted=1, taken_for=name, taken_for_n=1) for name in NAMES]
+    about = dict(name=NAMES[0], what=NAMES[4], found="\n".join(NAMES), images=12, classes=10, doubted=3, judged=12,
+                 agreement=.9, noise_rate=rate, per_class=per_class, method=NAMES[0])
+    problems = pd.DataFrame([dict(name=name, label=name, problem="near copy", detail=name, other=name, other_label=name + "2")
+                             for name in NAMES])
+    return audit_page(about, ranking, problems, paths)
+
+def test_names_are_text_in_the_page(page):
+    tags = Tags(page)
+    assert [tag for tag, _ in tags.found].count("script") == 1
+    assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
+    links = [attributes["href"] for tag, attributes in tags.found if tag == "a"]
+    assert links and all(link.startswith("file:///") for link in links)
+    assert {attributes["src"].partition(",")[0] for tag, attributes in tags.found if tag == "img"} == {"data:image/jpeg;base64"}
+    text = "".join(tags.text)
+    assert all(name in text for name in NAMES) and "49" not in text
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+def test_a_browser_runs_the_page_s_script_alone(page, tmp_path):
+    "Even where a template would forget to escape: the rule in its head names the script by its hash"
+    for name, content in (("escaped", page), ("forgotten", page.replace("<main>", f"<main>{NAMES[0]}{NAMES[4]}", 1))):
+        (tmp_path/f"{name}.html").write_text(content, encoding="utf-8")
+        words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path/'browser'}",
+                 "--virtual-time-budget=2000", "--dump-dom", (tmp_path/f"{name}.html").as_uri()]
+        dom = subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
+        assert "<title>ran</title>" not in dom and "<title>Label audit" in dom
+        assert f"{len(NAMES)} shown" in dom # the page's own script
+
+def test_names_are_text_in_a_table():
+    html = pd.DataFrame({NAMES[0]: NAMES})._repr_html_()
+    assert "<script>" not in html and "<img" not in html
+
+# ---- Jupyter
+
+def lab_command():
+    "The last command of `make lab`, as make prints it"
+    lines = subprocess.run(["make", "-n", "lab", f"VENV={Path(sys.prefix)}"], cwd=ROOT, env=ENV, capture_output=True,
+                           text=True).stdout.replace("\\\n", " ").splitlines()
+    return [line for line in lines if " lab " in line and "jupyter" in line]
+
+def test_make_lab_names_this_machine():
+    check, start = lab_command()
+    words = shlex.split(start)
+    assert "--ServerApp.ip=localhost" in words and '"token": ""' in check
+    assert not [word for word in words if "token" in word or "password" in word or "0.0.0.0" in word or "allow_remote" in word]
+
+def places(root, configuration):
+    "An environment with a Jupyter configuration of its own"
+    (root/"config").mkdir()
+    (root/"config/jupyter_server_config.py").write_text(configuration)
+    own = {f"JUPYTER_{name}_DIR": str(root/name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")}
+    return {**ENV, **own, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENV['PATH']}"}
+
+def test_an_empty_token_is_refused(tmp_path):
+    env = places(tmp_path, "c.IdentityProvider.token = ''\n")
+    check, _ = lab_command()
+    done = subprocess.run(["sh", "-c", check.replace("@", "", 1) if check[0] == "@" else check], env=env, capture_output=True,
+                          text=True)
+    assert done.returncode == 1 and "has an empty token" in done.stderr
+
+def test_a_real_jupyterlab_has_its_token_on_this_machine_alone(tmp_path):
+    "Although the user's own configuration says that it should listen everywhere"
+    env = places(tmp_path, "c.ServerApp.ip = '0.0.0.0'\n")
+    words = [*shlex.split(lab_command()[1]), "--no-browser", "--allow-root", "--port=0",
+             "--LabApp.extension_manager=readonly"]
+    with open(tmp_path/"log", "w") as log: server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log)
+    try:
+        end = time.time() + 90
+        while not (found := list((tmp_path/"runtime").glob("jpserver-*.json"))) or "?token=" not in (tmp_path/"log").read_text():
+            assert server.poll() is None and time.time() < end, (tmp_path/"log").read_text()
+            time.sleep(.2)
+        about = json.loads(found[0].read_text())
+    finally:
+        server.terminate()
+        server.wait(30)
+    urls = re.findall(r"https?://\S+", (tmp_path/"log").read_text())
+    printed = [url for url in urls if "token=" in url]
+    assert len(about["token"]) == 48 and about["hostname"] == "localhost"
+    assert printed and all(re.match(rf"http://(localhost|127\.0\.0\.1):\d+/\S*token={about['token']}", url) for url in printed)
