@@ -24,8 +24,6 @@ from torchvision import models as tvm
 
 from .doors import read_torch
 
-from .doors import read_torch
-
 # %% ../nbs/ground/networks.ipynb #networks-dict-str-callable-i
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {}
 

@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, REMEMBERING, in_one_process, method_of, settings
+from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, VARIANTS, in_one_process, method_of, settings
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
@@ -56,7 +56,7 @@ def test_its_networks_are_saved(case, whole):
     assert sorted(table.accuracy) == sorted(run.metrics[columns].iloc[-1])
 
 # (epoch, step) after which a run is told to stop. DivideMix's second network takes its turn after the first one's steps
-STOPS = [(case, 2, 2) for case in [*CASES, *REMEMBERING]]
+STOPS = [(case, 2, 2) for case in [*CASES, *VARIANTS]] + [("sln+mo+lc, corrected", EPOCHS, 3)]
 STOPS += [("dividemix, averaged losses", epoch, step) for epoch, step in ((1, 1), (1, 4), (2, 5))]
 
 @pytest.mark.parametrize("case, epoch, step", STOPS)
@@ -73,8 +73,10 @@ def test_it_goes_on_to_the_same_bits(case, epoch, step, whole, tmp_path):
 @every_case
 def test_it_trains_in_bfloat16(case, tmp_path):
     run = run_method(quiet=True, **CASES[case] | dict(precision="bfloat16", epochs=2, run_dir=str(tmp_path/"run")))
-    assert np.isfinite(run.samples("loss", -1)).all()
+    assert "loss" in run.fields()
+    for name in run.fields(): assert np.isfinite(run.samples(name, -1)).all(), name
     assert run.metrics.train_loss.iloc[-1] < run.metrics.train_loss.iloc[0]
+    assert run.metrics.test_loss.notna().all()
 
 @pytest.mark.parametrize("case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
 def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
