@@ -1,5 +1,5 @@
-"""Every door through which a file of somebody else comes in: what is wrong with it is said in one sentence with its path,
-nothing in it runs, and nothing of it fills the memory."""
+"""Every door through which a file of somebody else comes in: what is wrong with it is said in one sentence with its
+path, nothing in it runs, and nothing of it fills the memory."""
 import gzip
 import io
 import pickle
@@ -191,8 +191,8 @@ def test_an_array_that_runs_something(tmp_path, door):
     assert not (tmp_path/"ran").exists()
 
 # CIFAR-10 as it is given out: Python 2, protocol 2, numpy of that time
-PYTHON_2 = (b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x28M\x00\x0c"
-            b"\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+PYTHON_2 = (b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+            b"(K\x01K\x28M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
             + struct.pack("<I", PIXELS.size) + PIXELS.tobytes() + b"tbU\x06labels](" +
             b"".join(bytes([75, label]) for label in LABELS.tolist()) + b"eu.")
 GOOD = {"python 2": PYTHON_2, "bytes as keys": pickle.dumps({b"data": PIXELS, b"labels": LABELS.tolist()}),
@@ -206,8 +206,9 @@ def test_batches_by_other_pythons_and_numpys(tmp_path, name):
     source = cifar10(tmp_path/"data_batch_1")
     assert (source.train.pixels[:40].flatten(1).numpy() == PIXELS).all() and (source.labels[:40] == LABELS).all()
 
-@pytest.mark.parametrize("more", [dict(labels=[1]), dict(labels=[10]*40), dict(labels=[.5]*40), dict(data=PIXELS[:, :9]),
-                                  dict(data=PIXELS.astype(float)), dict(data="x"), dict(labels=None)])
+@pytest.mark.parametrize("more", [
+    dict(labels=[1]), dict(labels=[10]*40), dict(labels=[.5]*40), dict(data=PIXELS[:, :9]),
+    dict(data=PIXELS.astype(float)), dict(data="x"), dict(labels=None)])
 def test_a_batch_of_something_else(tmp_path, more):
     (tmp_path/"data_batch_1").write_bytes(batch(**more))
     with refused(text="data_batch_1 must hold data, a row of 3072 bytes"): cifar10(tmp_path/"data_batch_1")
@@ -245,7 +246,8 @@ def test_a_small_file_that_unpacks_to_much(tmp_path):
     for place in range(len(raw)):
         if raw[place:place + 4] == b"PK\1\2": raw[place + 24:place + 28] = b"\xfe\xff\xff\xff"
     (tmp_path/"training_dynamics.npz").write_bytes(raw)
-    with refused("it would unpack to 8,589,934,588 bytes, too many for its size"): dynamics(tmp_path/"training_dynamics.npz")
+    with refused("it would unpack to 8,589,934,588 bytes, too many for its size"):
+        dynamics(tmp_path/"training_dynamics.npz")
 
 def test_an_archive_with_another_checksum_is_not_unpacked(tmp_path, monkeypatch):
     "torchvision unpacks CIFAR's archive: only the one that its authors gave out"
@@ -297,7 +299,8 @@ def test_a_text_of_absurd_size(tmp_path):
 # ---- yaml
 
 LAUGHS = "\n".join(["a0: &a0 [1, 2]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}']*10)}]" for i in range(1, 12))])
-YAML = {"aliases": LAUGHS, "itself": "a: &a [*a]", "object": "a: !!python/object/apply:os.system [exit]", "deep": "["*1500}
+YAML = {"aliases": LAUGHS, "itself": "a: &a [*a]", "object": "a: !!python/object/apply:os.system [exit]",
+        "deep": "["*1500}
 
 @pytest.mark.parametrize("name", YAML)
 def test_yaml(tmp_path, name):

@@ -1,5 +1,5 @@
-"""Nothing in the package opens a door: no call that could run what a file holds, no template that takes names as html, and
-`make lab` for this machine alone."""
+"""Nothing in the package opens a door: no call that could run what a file holds, no template that takes names as html,
+and `make lab` for this machine alone."""
 import ast
 import json
 import os
@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image
 
 from conftest import CHROMIUM, ENV, ROOT
+from held import PATIENCE, until
 from noisykit.audit.page import audit_page
 
 # ---- calls
@@ -23,7 +23,8 @@ from noisykit.audit.page import audit_page
 def calls(path):
     "(name with dots, node) of the calls in a module"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call): yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+        if not isinstance(node, ast.Call): continue
+        yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
 
 def wrong(name, how):
     "Whether a call could run what a file holds, or unpack it somewhere"
@@ -51,7 +52,8 @@ def test_no_call_runs_what_a_file_holds():
 # ---- names in the audit's page
 
 NAMES = ["<script>document.title='ran'</script>", "\" onerror=\"document.title='ran'", "' onload='x", "javascript:x",
-         "<img src=x onerror=document.title='ran'>", "`tick`", "a\nb", "</title><b>", "{{ 7*7 }}", "&lt;", "[x](javascript:y)"]
+         "<img src=x onerror=document.title='ran'>", "`tick`", "a\nb", "</title><b>", "{{ 7*7 }}", "&lt;",
+         "[x](javascript:y)"]
 
 class Tags(HTMLParser):
     "The tags of a page with their attributes"
@@ -75,8 +77,8 @@ def page(tmp_path):
     per_class = [dict(label=name, images=9, doubted=1, taken_for=name, taken_for_n=1) for name in NAMES]
     about = dict(name=NAMES[0], what=NAMES[4], found="\n".join(NAMES), images=12, classes=10, doubted=3, judged=12,
                  agreement=.9, noise_rate=rate, per_class=per_class, method=NAMES[0])
-    problems = pd.DataFrame([dict(name=name, label=name, problem="near copy", detail=name, other=name, other_label=name + "2")
-                             for name in NAMES])
+    def copy_of(name): return dict(name=name, label=name, detail=name, other=name, other_label=f"{name}2")
+    problems = pd.DataFrame([copy_of(name) | dict(problem="near copy") for name in NAMES])
     return audit_page(about, ranking, problems, paths)
 
 def test_names_are_text_in_the_page(page):
@@ -85,7 +87,8 @@ def test_names_are_text_in_the_page(page):
     assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
     links = [attributes["href"] for tag, attributes in tags.found if tag == "a"]
     assert links and all(link.startswith("file:///") for link in links)
-    assert {attributes["src"].partition(",")[0] for tag, attributes in tags.found if tag == "img"} == {"data:image/jpeg;base64"}
+    sources = [attributes["src"] for tag, attributes in tags.found if tag == "img"]
+    assert {source.partition(",")[0] for source in sources} == {"data:image/jpeg;base64"}
     text = "".join(tags.text)
     assert all(name in text for name in NAMES) and "49" not in text
 
@@ -116,7 +119,7 @@ def test_make_lab_names_this_machine():
     check, start = lab_command()
     words = shlex.split(start)
     assert "--ServerApp.ip=localhost" in words and '"token": ""' in check
-    assert not [word for word in words if "token" in word or "password" in word or "0.0.0.0" in word or "allow_remote" in word]
+    for part in ("token", "password", "0.0.0.0", "allow_remote"): assert not [word for word in words if part in word]
 
 def places(root, configuration):
     "An environment with a Jupyter configuration of its own"
@@ -128,8 +131,7 @@ def places(root, configuration):
 def test_an_empty_token_is_refused(tmp_path):
     env = places(tmp_path, "c.IdentityProvider.token = ''\n")
     check, _ = lab_command()
-    done = subprocess.run(["sh", "-c", check.replace("@", "", 1) if check[0] == "@" else check], env=env, capture_output=True,
-                          text=True)
+    done = subprocess.run(["sh", "-c", check.removeprefix("@")], env=env, capture_output=True, text=True)
     assert done.returncode == 1 and "has an empty token" in done.stderr
 
 def test_a_real_jupyterlab_has_its_token_on_this_machine_alone(tmp_path):
@@ -139,15 +141,15 @@ def test_a_real_jupyterlab_has_its_token_on_this_machine_alone(tmp_path):
              "--LabApp.extension_manager=readonly"]
     with open(tmp_path/"log", "w") as log: server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
-        end = time.time() + 90
-        while not (found := list((tmp_path/"runtime").glob("jpserver-*.json"))) or "?token=" not in (tmp_path/"log").read_text():
-            assert server.poll() is None and time.time() < end, (tmp_path/"log").read_text()
-            time.sleep(.2)
-        about = json.loads(found[0].read_text())
+        def says(): return "?token=" in (tmp_path/"log").read_text()
+        until(lambda: says() and list((tmp_path/"runtime").glob("jpserver-*.json")), server, "address in its log")
+        file, = (tmp_path/"runtime").glob("jpserver-*.json")
+        about = json.loads(file.read_text())
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
     urls = re.findall(r"https?://\S+", (tmp_path/"log").read_text())
     printed = [url for url in urls if "token=" in url]
     assert len(about["token"]) == 48 and about["hostname"] == "localhost"
-    assert printed and all(re.match(rf"http://(localhost|127\.0\.0\.1):\d+/\S*token={about['token']}", url) for url in printed)
+    address = rf"http://(localhost|127\.0\.0\.1):\d+/\S*token={about['token']}"
+    assert printed and all(re.match(address, url) for url in printed)
