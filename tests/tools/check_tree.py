@@ -108,6 +108,9 @@ def wrong_state(file, nb):
         if isinstance(cell["source"], str) and "\n" in cell["source"]:
             yield f"cell {cell.get('id')} is one long string, in which no change can be read: save it in Jupyter"
         if re.search(r"\bTODO\b", text(cell)): yield f"cell {cell.get('id')} says TODO: do it, or file an issue"
+    dtypes = re.findall(r"^torch\.set_default_dtype\((\S+)\)", "\n".join(map(text, cells)), re.M)
+    if dtypes and dtypes[-1] != "torch.float32":
+        yield f"it leaves {dtypes[-1]} as torch's type of numbers to the notebook that is tested next in its process"
     if views(nb) or nb["metadata"].get("widgets"):
         yield "it stores widgets, which need their kernel: run `make prepare`, which leaves their pictures"
 

@@ -158,11 +158,12 @@ def _widget(nb):
     view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
     code(nb)["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": view}]
 def _todo(nb): nb["cells"][-1]["source"] = ["TO", "DO: say why"]
+def _dtype(nb): nb["cells"][-1]["source"] = ["torch.set_default_dtype(torch.float64)"]
 def _string(nb): nb["cells"][-1]["source"] = "two\nlines"
 
 @pytest.mark.parametrize("change, word", [(_error, "error output"), (_kernel, "kernel"), (_minor, "4.4"), (_id, "id"),
                                           (_big, "kB"), (_widget, "stores widgets"), (_todo, "TODO"),
-                                          (_string, "one long string")])
+                                          (_string, "one long string"), (_dtype, "torch.float64")])
 def test_notebook_state(tree, change, word):
     edit(tree / "nbs/data/noise.ipynb", change)
     refused(tree, "notebooks", "nbs/data/noise.ipynb", word)
