@@ -147,3 +147,15 @@ def test_papermill_refuses(l2r_run, tmp_path, kw, said):
     before = tree(folder)
     done = papermill("evaluate_run", tmp_path/"out.ipynb", **{k: v.format(run=folder) for k, v in kw.items()})
     assert done.returncode and said in done.stderr.strip().splitlines()[-1] and tree(folder) == before
+
+def test_a_noise_file_with_true_labels_of_its_own(tmp_path):
+    "As decisions about labels leave it: the truth is the file's, and the run is evaluated all the same"
+    own = load_dataset("digits").labels
+    judged = np.where(np.arange(len(own)) < 20, (own + 1) % 10, own)
+    table = dict(index=range(len(own)), label=own, label_noisy=judged, label_true=judged)
+    pd.DataFrame(table).to_csv(tmp_path/"noise.csv", index=False)
+    settings = SMALL | dict(noise="file", noise_file=str(tmp_path/"noise.csv"), epochs=1, probe_size=0)
+    settings.pop("noise_rate")
+    run = run_method(method="ce", run_dir=str(tmp_path/"run"), quiet=True, **settings)
+    assert (run.all_labels.true.to_numpy() != own).sum() == 20
+    assert evaluate_run(run.folder, device="cpu").accuracy.iloc[0] == pytest.approx(run.metrics.test_accuracy.iloc[-1])

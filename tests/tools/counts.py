@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, LONG, SHORT = 120, 60, 8 # characters of a line, lines of an exported cell
-LIMITS = {"lines over 120": 0, "exported cells over 60 lines": 0, "median lines of an exported cell": 9,
+LIMITS = {"lines over 120": 0, "first lines of modules over 120": 0,
+          "exported cells over 60 lines": 0, "median lines of an exported cell": 9,
           "tangled comprehensions": 0, "one-letter names outside formulas": 0,
           "public definitions without docstring": 0}
 # Letters that stand in formulas and in shapes, and counters of loops. Others are words that somebody cut short.
@@ -78,6 +79,11 @@ def too_long(cell):
 KINDS = dict(over=long_lines, tangled=tangled, letters=letters, bare=bare, long=too_long,
              cells=lambda cell: [f"{len(cell.lines)} lines"] if len(cell.lines) > SHORT else [])
 
+def long_first_lines(root):
+    "Modules whose first line, the `>` line of their page, is too long; other lines come from cells, or from nbdev"
+    modules = [p for p in sorted((root/"noisykit").rglob("*.py")) if p.name != "_modidx.py"]
+    return [p.name for p in modules if len(p.read_text(encoding="utf-8").partition("\n")[0]) > WIDTH]
+
 def numbers(root):
     "name -> number, of the exported cells; lines over 120 of all code cells"
     every = code_cells(root)
@@ -87,6 +93,7 @@ def numbers(root):
     public = sum(len(list(definitions(c.tree.body))) for c in cells)
     return {"notebooks": len(notebooks(root)), "exported cells": len(cells), "exported lines": sum(sizes),
             "lines over 120": total(long_lines, every), "of them exported": total(long_lines),
+            "first lines of modules over 120": len(long_first_lines(root)),
             "exported cells over 60 lines": total(too_long), "largest exported cell, lines": max(sizes),
             "median lines of an exported cell": statistics.median(sizes),
             "exported cells of at most 8 lines, %": round(100*sum(s <= SHORT for s in sizes)/len(sizes)),
