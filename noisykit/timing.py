@@ -7,11 +7,12 @@ __all__ = ['times', 'quartiles', 'ratios', 'peak_memory', 'Clocks', 'shares_of',
 
 # %% ../nbs/bench/timing.ipynb #import-os
 import os
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import wraps
 from unittest.mock import patch
 
@@ -109,19 +110,24 @@ class Clocks:
 # %% ../nbs/bench/timing.ipynb #def-shares-of
 def shares_of(function:Callable, # without arguments
               kinds:dict # kind of work -> functions of the kit, or (class, name of a method)
-             )->pd.DataFrame: # a row for each kind, and for what is left: seconds, share, calls
+             )->pd.DataFrame: # a row for each kind, for what is left, for child processes: seconds, calls, share
     "Processor seconds of a call by kind of work"
-    clocks, started = Clocks(), time.process_time()
+    clocks, started, helped = Clocks(), time.process_time(), _seconds_of_children()
     with ExitStack() as patched:
         for kind, functions in kinds.items():
             for owner, name in _places_of(functions):
                 patched.enter_context(patch.object(owner, name, clocks.timed(getattr(owner, name), kind)))
         function()
-    total = time.process_time() - started
+    total, elsewhere = time.process_time() - started, _seconds_of_children() - helped
     by_kind = pd.DataFrame(clocks.taken, columns=['kind', 'seconds']).groupby('kind', sort=False).seconds
     table = pd.DataFrame(dict(seconds=by_kind.sum(), calls=by_kind.size())).sort_values('seconds', ascending=False)
     table.loc['the rest'] = total - table.seconds.sum(), 1
-    return table.assign(share=table.seconds/total)
+    table.loc['other processes'] = elsewhere, 1
+    return table.assign(share=table.seconds/(total + elsewhere))
+
+def _seconds_of_children(): # that have ended, such as those which decode pictures
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 def _places_of(functions): # (owner, name): a function stands in each module that imported it
     modules = [module for name, module in list(sys.modules.items()) if name.startswith('noisykit')]
