@@ -54,7 +54,7 @@ class NoWaiting(TorchDispatchMode):
         if name in COPIES:
             source, target, blocks = target_of(name, args, kwargs)
             if (device_of(source), target) == ("meta", "cpu"): raise Waits("a copy from the device")
-            if (device_of(source), target) == ("cpu", "meta") and blocks: raise Waits("a copy to the device; see `send`")
+            if (device_of(source), target) == ("cpu", "meta") and blocks: raise Waits("a copy there; see `send`")
         elif there:
             if name in VALUES: raise Waits(f"{name} reads values")
             if any(device_of(t) == "cpu" and t.dim() for t in tensors): raise Waits(f"{name} of tensors on both sides")
@@ -106,7 +106,8 @@ def steps(given, device):
 @pytest.fixture
 def ready(tmp_path_factory):
     "Settings of a case, with the run on true labels that it may need"
-    def train(folder): run_method(**settings("ce", noise="none", noise_rate=None, epochs=1, quiet=True), run_dir=str(folder/"run"))
+    clean = settings("ce", noise="none", noise_rate=None, epochs=1, quiet=True)
+    def train(folder): run_method(**clean, run_dir=str(folder/"run"))
     def settings_of(case):
         own = (CASES | VARIANTS)[case]
         if own["method"] not in ("ce+pseudo", "upper_bound"): return own
@@ -150,9 +151,9 @@ def test_texts_come_without_waiting():
 
 WAITING = {
     "item": lambda t: t.sum().item(), "float": lambda t: float(t[0]), "if": lambda t: bool((t > 0).any()),
-    "cpu": lambda t: t.cpu(), "to": lambda t: torch.ones(3).to("meta"), "mask": lambda t: t[t > 0],
-    "set by mask": lambda t: t.__setitem__(t > 0, t), "nonzero": lambda t: t.nonzero(), "tensor": lambda t: t.new_tensor(3),
-    "index": lambda t: t[torch.tensor([0])], "as_tensor": lambda t: torch.as_tensor([1], device="meta")}
+    "cpu": lambda t: t.cpu(), "to": lambda t: torch.ones(3).to("meta"), "index": lambda t: t[torch.tensor([0])],
+    "mask": lambda t: t[t > 0], "set by mask": lambda t: t.__setitem__(t > 0, t), "nonzero": lambda t: t.nonzero(),
+    "tensor": lambda t: t.new_tensor(3), "as_tensor": lambda t: torch.as_tensor([1], device="meta")}
 
 @pytest.mark.parametrize("what", WAITING)
 def test_waiting_is_seen(what):
