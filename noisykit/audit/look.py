@@ -18,9 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..config import user_path
-from ..data.formats import read_image_list
 from ..data.images import opened
 from ..data.scan import Found, check_classes, describe_parts, find_parts, image_endings, scan_classes
+from ..data.tables import read_image_list
 from ..processes import BAR
 
 # %% ../../nbs/audit/look.ipynb #images-by-class
@@ -40,16 +40,18 @@ def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a 
     FileNotFoundError if there is nothing, or fewer than two classes; ValueError for what holds no classes"""
     return look_for_images(data_dir)[0]
 
-def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found in a folder: lines of text)
+def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found: lines of text)
     "The images to audit, with the block that is printed and kept; raises as `list_images` does"
-    root, report = Path(user_path(data_dir)), ''
-    if root.is_file(): rows, root = zip(*read_image_list(root)), root.parent
+    root = Path(user_path(data_dir))
+    if root.is_file():
+        paths, labels, found = read_image_list(root)
+        rows, root = zip(paths, labels), root.parent
     elif root.is_dir():
         found = find_classes(root)
-        rows, report = found.rows(), found.report()
+        rows = found.rows()
     else: raise FileNotFoundError(f"data_dir {data_dir} does not exist; it must be "
                                   "a folder with one sub-folder a class, or a csv with the columns path and label")
-    return _image_table(rows, root), report
+    return _image_table(rows, root), found.report()
 
 def _image_table(rows, root):
     paths, labels = map(list, zip(*rows))

@@ -103,7 +103,7 @@ WRONG = {
     "half": (column(UNK=.5), "124 do not"),
     "negative": (column(UNK=-1.), "124 do not"),
     "twice": (changed(lambda table: pd.concat([table, table[:3]])),
-              "names 3 images twice; the first is 'ISIC_0000000_downsampled'"),
+              "name an image that was there before; the first is in line "),
     "no rows": (changed(lambda table: table[:0]), "has no rows"),
     "empty": (written(b""), "cannot be read as csv"),
     "binary": (written(bytes(range(128, 256))*9), "cannot be read as csv"),
