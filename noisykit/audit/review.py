@@ -20,7 +20,7 @@ from .judge import fold_runs
 from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
 from ..config import user_path
-from ..data.images import decode
+from ..data.pixels import decode
 from ..data.scan import natural
 from ..data.split import read_score_table
 from ..data.tables import image_list, read_table

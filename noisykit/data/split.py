@@ -188,8 +188,10 @@ def read_probe(path, # a text or csv file
 def _probe_rows(path):
     "The lines of a probe file as lists of fields, without a heading"
     if not path.is_file(): raise FileNotFoundError(f"probe file {path} does not exist")
-    try: rows = records(read_text(path)[0])
-    except ValueError as error: raise ValueError(f"probe file {path} cannot be read ({error})") from None
+    try: text = read_text(path)[0]
+    except ValueError as error: raise ValueError(f"probe file {error}") from None
+    try: rows = records(text)
+    except ValueError as error: raise ValueError(f"probe file {path}, {error}") from None
     rows = [row for _, row in rows if row[0].strip()]
     if rows and rows[0][0].strip() in ('image', 'file', 'index'): del rows[0]
     if not rows: raise ValueError(f"probe file {path} names no image")

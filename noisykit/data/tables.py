@@ -236,7 +236,8 @@ def describe_tables(root:Path, # the table, or the folder of several
     names = {part_of(Path(table.path).stem): files for table, files in zip(tables[1:], by_class[1:])}
     classes = sorted(set().union(*by_class), key=natural)
     questions = [*_said(tables, 'questions'), *about_names(classes)]
-    return Found(root, kind, by_class[0], list(left_out), [], questions, names, _said(tables, 'notes'))
+    notes = _said(tables, 'notes')
+    return Found(root, kind, by_class[0], list(left_out), [], questions, tests=names, notes=notes)
 
 def _by_class(values, labels):
     files = {name: [] for name in sorted(set(labels), key=natural)}

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import rasters
+
 PAGE = Path(__file__).resolve().parents[2]/"nbs/data/files.ipynb"
 
 @dataclass
@@ -33,7 +35,8 @@ def table(*rows, heading="text,label", end="\n", code="utf-8"):
 
 MORE = "more,b", "and more,b" # two rows that nothing is wrong with
 
-# section of the page -> rows; those of Folders are made in tests/data/test_folders.py, the others in test_tables.py
+# section of the page -> rows; those of Folders are made in tests/data/test_folders.py, those of Pictures in
+# test_pixels.py, the others in test_tables.py
 TABLE = {
     "Folders": [
         Row("numbers as class names", "in the order of their values, 2 before 10", "in 4 classes: 2 1, 10 1, a 3, b 3",
@@ -95,6 +98,7 @@ TABLE = {
         Row("less than two classes", "an error, with the folder that may be meant", "is that the one?",
             ("download/images/a/1.png", "download/images/b/1.png", "download/pictures/1.png"), True, True),
     ],
+    "Pictures": rasters.KINDS,
     "Tables": [
         Row("UTF-8 with a mark (Excel), UTF-16 with a mark (Excel's Unicode text)", "read",
             "4 texts in 2 classes: a 2, b 2", holds=table("Grüße,a", "Öl,a", *MORE, code="utf-16")),
