@@ -59,7 +59,8 @@ def _image_table(rows, root):
 
 # %% ../../nbs/audit/look.ipynb #measures
 def _thumbnail(rgb, mode, *size):
-    return np.asarray(rgb.convert(mode).resize(size, Image.Resampling.BILINEAR), np.float32)
+    picture = rgb if rgb.mode == mode else rgb.convert(mode) # to convert is to copy
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float32)
 
 def _digest(rgb, rows=256):
     digest = hashlib.blake2b(digest_size=16)
@@ -98,12 +99,14 @@ def look_at(path:str|Path)->dict: # the values of `SEEN`; of a broken file only 
     `notes` of the decoding"""
     try:
         str(path).encode()
-        with opened(path) as picture: rgb = picture.rgb()
+        with opened(path) as picture: # large ones are looked at one at a time
+            return dict(zip(SEEN, (None, *_measures(picture.rgb()), picture.notes)))
     except UnicodeEncodeError: return dict(broken='its name is not valid UTF-8: rename it')
     except OSError as e: return dict(broken=str(e).partition(' cannot be read ')[2].strip('()') or str(e))
+
+def _measures(rgb): # width to small of `SEEN`
     colour = (np.ptp(_thumbnail(rgb, 'RGB', 64, 64), axis=2) > 16).mean()
-    bits = _turned_bits(rgb)
-    return dict(zip(SEEN, (None, rgb.width, rgb.height, colour, _digest(rgb), bits, _small(rgb), picture.notes)))
+    return rgb.width, rgb.height, colour, _digest(rgb), _turned_bits(rgb), _small(rgb)
 
 # %% ../../nbs/audit/look.ipynb #look-at-all
 def look_at_all(paths:list)->pd.DataFrame: # a row a file, columns `SEEN`
