@@ -64,6 +64,8 @@ class Config:
     meta_level:str = setting('all', choices=('all', 'last')) # what moves in a look-ahead step: all layers, or the last
     unmoved_slope:str = setting('zero', choices=('zero', 'literal'), listed=False) # of Adam's step: `train/metagrad`
     batch_norm:str = setting('local', choices=('local', 'synced', 'frozen'), listed=False) # see `set_batch_norm`
+    deterministic:bool = setting(True, listed=False) # False: a GPU may take faster kernels; see `kernels`
+    compile:bool = setting(False, place=True) # networks by torch.compile; not with methods that look ahead
     nproc:int = setting(1, low=1, place=True) # processes; on GPUs one each
     restarts:int = setting(3, low=0, place=True) # how often several processes are started again after one died
     run_dir:str|None = setting(None, place=True) # None: runs/<method>-<dataset>-<noise><rate>-s<seed>

@@ -60,7 +60,7 @@ def timed_trainer(config:Config, data:Data)->Trainer:
     "At its seeded start, with a run folder of its own; nothing is evaluated or printed"
     run = claim_run_folder(tempfile.mkdtemp(), dict(epochs=1), {}, {})
     torch.manual_seed(torch_stream(config.seed, 'start').initial_seed())
-    with numerics(config.precision):
+    with numerics(config.precision, config.deterministic):
         net = create_network(config.model, len(data.source.classes), data.source.train.shape[0])
         trainer = Trainer(replace(config, epochs=1), run, data, net, quiet=True)
     trainer.test_sets = {}
@@ -69,7 +69,7 @@ def timed_trainer(config:Config, data:Data)->Trainer:
 # %% ../nbs/bench/costs.ipynb #def-one-epoch
 def one_epoch(trainer:Trainer)->dict: # per-sample values, name -> array [N]
     "One pass over the training set, in the run's precision"
-    with numerics(trainer.config.precision), Signals() as asked: return trainer.epoch(1, asked)[1]
+    with numerics(trainer.config.precision, trainer.config.deterministic), Signals() as asked: return trainer.epoch(1, asked)[1]
 
 def epoch_seconds(config:Config, data:Data)->float:
     "Of a fresh trainer's second epoch: in the first one the device chooses its kernels"

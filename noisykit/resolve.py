@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['read_settings', 'fill_settings', 'check_noise', 'check_noise_rate', 'check_data', 'check_method', 'check_optimizer',
-           'rehearse', 'check_processes', 'run_name', 'resolve', 'decide']
+           'check_compile', 'rehearse', 'check_processes', 'run_name', 'resolve', 'decide']
 
 # %% ../nbs/run/resolve.ipynb #imports
 import inspect
@@ -18,7 +18,7 @@ from .data.noise import LAWS, law_options
 from .data.source import DATASETS, check_data_options
 from .errors import check_name, check_type
 from .networks import create_network
-from .numerics import check_device, default_device
+from .numerics import check_compiler, check_device, default_device
 from .processes import world
 from .project import home
 from .study import check_study, fill
@@ -129,6 +129,17 @@ def check_optimizer(config:Config, given:dict):
     if config.optimizer == 'adamw' and config.engine == 'higher':
         raise ValueError("engine 'higher' has no AdamW; use engine 'jvp'")
 
+# %% ../nbs/run/resolve.ipynb #def-check-compile
+def check_compile(config:Config, composition:Composition):
+    "ValueError where the setting `compile` is not possible"
+    if not config.compile: return
+    if composition.method.looks_ahead:
+        raise ValueError(f"compile is not possible with method {config.method!r}: torch.compile cannot follow the "
+                         "forward-mode derivative of its look-ahead step")
+    if config.batch_norm == 'synced':
+        raise ValueError("compile is not possible with batch_norm 'synced', which sends messages inside the network")
+    check_compiler(config.device)
+
 # %% ../nbs/run/resolve.ipynb #def-rehearse
 def rehearse(config:Config):
     "Make network, optimizer and schedule without memory; ValueError for a network or a schedule that is not there"
@@ -185,6 +196,7 @@ def resolve(**settings # of `Config`, by name
     check_optimizer(config, given)
     rehearse(config)
     check_device(config.device)
+    check_compile(config, composition)
     check_processes(config)
     return decide(config, composition), sources
 

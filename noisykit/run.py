@@ -20,7 +20,7 @@ from .assemble import create_start, folder_beside, load_data, run_for_noise
 from .config import Config
 from .data.split import Data, describe, label_table
 from .errors import Refused, shown_as_sentence
-from .numerics import numerics
+from .numerics import kernels, numerics
 from .processes import Stopped, from_first, joined, launch, rank, world
 from .project import environment
 from .record import Run, check_run_folder, claim_run_folder, locked, write_labels
@@ -120,7 +120,8 @@ def claim(config:Config, sources:dict, data:Data, held:ExitStack # until it is l
     "The run folder with settings, environment and labels; ValueError if it holds something else, or is in use"
     check_run_folder(config.run_dir, asdict(config), config.resume)
     held.enter_context(locked(config.run_dir))
-    run = claim_run_folder(config.run_dir, asdict(config), sources, environment(config.device), config.resume)
+    env = environment(config.device) | kernels(config.deterministic)
+    run = claim_run_folder(config.run_dir, asdict(config), sources, env, config.resume)
     write_labels(run, label_table(data), describe(data))
     if run.config['nproc'] != config.nproc and config.batch_norm == 'local':
         print(f"this run was begun with nproc {run.config['nproc']}: batch norm sees batches of another size now",
@@ -148,7 +149,7 @@ def _describe_network(config):
 # %% ../nbs/run/run.ipynb #def-train
 def train(config:Config, run:Run, data:Data, net:nn.Module, quiet:bool):
     "What every process does"
-    with numerics(config.precision), shown_as_sentence(FloatingPointError, OSError):
+    with numerics(config.precision, config.deterministic), shown_as_sentence(FloatingPointError, OSError):
         Trainer(config, run, data, net, quiet).fit()
 
 # %% ../nbs/run/run.ipynb #def-launch-training

@@ -135,6 +135,7 @@ def create_second(trainer # the `Trainer` of the first network
         torch.manual_seed(trainer.random_seed('dividemix start'))
         net = create_network(config.model, trainer.net.fc.out_features, trainer.images.shape[0], weights)
     net = set_batch_norm(net.to(trainer.device, memory_format=torch.channels_last), config.batch_norm)
+    if config.compile: net.compile()
     train_mode(net, config.batch_norm)
     return net
 

@@ -43,6 +43,7 @@ class Training:
                 ):
         self.config, self.data, self.device = config, data, torch.device(config.device)
         self.net = set_batch_norm(net.to(self.device, memory_format=torch.channels_last), config.batch_norm)
+        if config.compile: self.net.compile()
         self.networks = {'': self.net} # all that are evaluated, by the end of their columns' names
         self.opt = create_optimizer(decay_groups(net), config.optimizer, config.lr, config.momentum, config.nesterov,
                                     config.weight_decay) # a method may add the parameters of a network of its own
