@@ -68,7 +68,7 @@ class MixupHard(MixupMemory):
     "Targets between the given label and the predicted class, the share learned from a clean probe (ISIC2019 study)"
     def step(self, batch:Batch)->Step:
         "Cross entropy against beta_i*label_i + (1 - beta_i)*q_i, after beta_i was learned"
-        logits = self.trainer.net(batch.x)
+        logits = self.trainer.passes(batch.x)
         label, prediction = self.distributions(batch, logits.detach())
         if is_warm(self.trainer.opt): self.learn(batch, label, prediction)
         beta = self.memory['beta'][batch.rows].to(label)
@@ -89,7 +89,7 @@ class MixupHard(MixupMemory):
         beta = self.memory['beta'][batch.rows].requires_grad_()
         def inner(net, beta):
             return batch.mean(F.cross_entropy(net(batch.x), mix(beta, label, prediction), reduction='none'))
-        if self.options.gradient == 'given': useful = self.trainer.usefulness(batch, batch.y)
+        if self.options.gradient == 'given': useful, _ = self.trainer.usefulness(batch, batch.y)
         else: useful = -self.trainer.look_ahead(inner, [beta]).grads[0]*batch.size
         self.memory['beta'][batch.rows] = scaled(useful, self.options.scale).sigmoid()
 
@@ -138,7 +138,8 @@ class Proposal(MixupHard):
         options, beta = self.options, self.memory['beta'][batch.rows].to(label)
         target = batch.y
         if options.gradient == 'mixture': target = mix(beta, label, prediction, options.as_written)
-        weights = weigh(self.trainer.usefulness(batch, target), options.weighting, options.scale)
+        useful, _ = self.trainer.usefulness(batch, target)
+        weights = weigh(useful, options.weighting, options.scale)
         self.memory['weight'][batch.rows] = weights*batch.size
 
     def weights(self, batch:Batch)->Tensor: # [B], 1 on average over the batch
