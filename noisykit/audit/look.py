@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..config import user_path
 from ..data.formats import read_image_list
-from ..data.images import opened
+from ..data.pixels import NOTES, opened
 from ..data.scan import Found, check_classes, describe_parts, find_parts, image_endings, scan_classes
 from ..processes import BAR
 
@@ -71,19 +71,20 @@ def _small(rgb):
     return small/max(np.linalg.norm(small), 1e-6)
 
 # %% ../../nbs/audit/look.ipynb #def-look-at
-SEEN = ['broken', 'width', 'height', 'colour', 'digest', 'bits', 'small']
+SEEN = ['broken', 'width', 'height', 'colour', 'digest', 'bits', 'small', 'notes']
 
 def look_at(path:str|Path)->dict: # the values of `SEEN`; of a broken file only `broken`
     """What one image says of itself: `broken` (why it cannot be read, or None), `width` and `height` in pixels,
-    `colour` (share of coloured pixels), `digest` of its pixels, `bits` bool [64], `small` float32 [768]"""
+    `colour` (share of coloured pixels), `digest` of its pixels, `bits` bool [64], `small` float32 [768],
+    `notes` of the decoding"""
     try:
         str(path).encode()
-        with opened(path) as picture: rgb = picture.convert('RGB')
+        with opened(path) as picture: rgb = picture.rgb()
     except UnicodeEncodeError: return dict(broken='its name is not valid UTF-8: rename it')
     except OSError as e: return dict(broken=str(e).partition(' cannot be read ')[2].strip('()') or str(e))
     colour = (np.ptp(_thumbnail(rgb, 'RGB', 64, 64), axis=2) > 16).mean()
     bits = (np.diff(_thumbnail(rgb, 'L', 9, 8)) > 4).ravel()
-    return dict(zip(SEEN, (None, rgb.width, rgb.height, colour, _digest(rgb), bits, _small(rgb))))
+    return dict(zip(SEEN, (None, rgb.width, rgb.height, colour, _digest(rgb), bits, _small(rgb), picture.notes)))
 
 # %% ../../nbs/audit/look.ipynb #look-at-all
 def look_at_all(paths:list)->pd.DataFrame: # a row a file, columns `SEEN`
@@ -125,6 +126,7 @@ PROBLEMS = { # kind -> what it means; in the order of the page
     'copy, other label': 'The same pixels have another label, too: one label is wrong, or the classes overlap.',
     'near copy, other label': 'Nearly the same picture has another label, too.',
     'broken': 'The file cannot be read. It is left out of everything else.',
+    **NOTES,
     'copy': 'The same pixels as another image of its class. The networks train on one of them.',
     'near copy': 'Nearly the same picture as another one of its class.',
     'greyscale': 'The picture has no colour; most of the others have.',
@@ -147,6 +149,12 @@ def _unusual(whole): # [(image, kind, detail, None)]
 def _rare(label, rare): # [(image, kind, detail, None)]
     count = label.map(label.value_counts())
     return [(i, 'rare class', f'{n} image{"s"*(n > 1)}', None) for i, n in count[count < rare].items()]
+
+# %% ../../nbs/audit/look.ipynb #noted
+def _noted(whole): # [(image, kind, detail, None)]
+    rows = []
+    for i, notes in whole.notes.items(): rows += [(i, kind, detail, None) for kind, detail in notes]
+    return rows
 
 # %% ../../nbs/audit/look.ipynb #copy-row
 def _alike(places, group): # lists of two places or more that are in one group
@@ -191,7 +199,7 @@ def find_problems(images:pd.DataFrame, # as of `list_images`
     "A row for each image and problem, in the order of `PROBLEMS`"
     whole, name, label = seen[seen.broken.isna()], images.name, images.label
     rows = [(i, 'broken', why, None) for i, why in seen.broken.dropna().items()]
-    rows += _copies(label, whole) + _unusual(whole) + _rare(label[whole.index], rare)
+    rows += _noted(whole) + _copies(label, whole) + _unusual(whole) + _rare(label[whole.index], rare)
     rows.sort(key=lambda row: list(PROBLEMS).index(row[1])) # copies stay beside each other
     def row(i, kind, detail, other): return name[i], label[i], kind, detail, name.get(other, ''), label.get(other, '')
     columns = ['name', 'label', 'problem', 'detail', 'other', 'other_label']

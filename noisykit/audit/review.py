@@ -21,7 +21,7 @@ from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
 from ..config import user_path
 from ..data.formats import read_csv
-from ..data.images import decode
+from ..data.pixels import decode
 from ..data.scan import natural
 from ..data.split import read_score_table
 from ..detection.detectors import detect, suggest

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT_ENDINGS', 'HIDDEN', 'MADE_HERE', 'MADE', 'LOOSE', 'PART_NAMES', 'PART', 'natural', 'image_endings', 'is_hidden',
-           'unfit', 'shown', 'class_folders', 'list_files', 'Found', 'scan_classes', 'find_parts', 'describe_parts',
-           'check_classes', 'scan_parts']
+           'unfit', 'shown', 'class_folders', 'list_files', 'Found', 'report_notes', 'scan_classes', 'find_parts',
+           'describe_parts', 'check_classes', 'scan_parts']
 
 # %% ../../nbs/data/scan.ipynb #imports
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .images import FORMATS
+from .pixels import FORMATS, NOTES
 from ..doors import formulas, links_out
 
 # %% ../../nbs/data/scan.ipynb #natural
@@ -143,6 +143,7 @@ class Found:
     left_out:list # [(path below the root, why)]
     hidden:list # names of the system's files and folders
     questions:list # sentences: what the user should look at
+    noted:list = field(default_factory=list) # [(name, kind in `NOTES`)]: what decoding said of files that are used
     tests:dict = field(default_factory=dict) # {'test' or 'val': {class: [paths]}}, where the folder has such parts
 
     @property
@@ -162,6 +163,7 @@ class Found:
         lines += [f"  {part}: {_counted(files, self.kind)}" for part, files in self.tests.items()]
         for why, names in _by_reason(self.left_out).items(): lines.append(f"  left out, {why}: {_some(names)}")
         if self.hidden: lines.append(f"  ignored, hidden: {_some(self.hidden)}")
+        lines += _noted_lines(self.noted)
         return '\n'.join(lines + [f"  question: {text}" for text in self.questions])
 
 # %% ../../nbs/data/scan.ipynb #words-of-report
@@ -169,15 +171,27 @@ def _some(names, most=3): # how many, and the first ones
     first = ', '.join(map(shown, names[:most]))
     return f"{len(names)} ({first}{', ...' if len(names) > most else ''})"
 
-def _by_reason(left_out): # {why: [names]}
+def _by_reason(named): # {why: [names]}, of (name, why)
     groups = {}
-    for name, why in left_out: groups.setdefault(why, []).append(name)
+    for name, why in named: groups.setdefault(why, []).append(name)
     return groups
 
 def _counted(files, kind):
     total, first = sum(map(len, files.values())), list(files)[:12]
     each = ', '.join(f"{label} {len(files[label])}" for label in first) + (', ...' if len(files) > 12 else '')
     return f"{total:,} {kind} in {len(files)} classes: {each}"
+
+# %% ../../nbs/data/scan.ipynb #noted
+def _noted_lines(noted):
+    return [f"  {kind}: {_some(names)}. {NOTES[kind]}" for kind, names in _by_reason(noted).items()]
+
+def report_notes(root:Path, # where the files are
+                 noted:list # [(name, kind in `NOTES`)]
+                )->str: # empty for no notes
+    "The block 'what I found' of a data set of which only the decoding says something"
+    if not noted: return ''
+    noted = dict.fromkeys((os.path.relpath(name, root), kind) for name, kind in noted)
+    return '\n'.join([f"what I found in {shown(root)}", *_noted_lines(noted)])
 
 # %% ../../nbs/data/scan.ipynb #part-names
 PART_NAMES = dict(train='train', training='train', test='test', testing='test', val='val', valid='val',

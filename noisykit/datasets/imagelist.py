@@ -9,8 +9,9 @@ __all__ = ['imagelist']
 import numpy as np
 
 from ..data.formats import read_image_list
-from ..data.images import FolderImages, unreadable
-from ..data.scan import natural
+from ..data.images import FolderImages
+from ..data.pixels import try_all
+from ..data.scan import natural, report_notes
 from ..data.source import Source, dataset, hold_out_fifth
 from ..processes import from_first
 
@@ -25,14 +26,15 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None,
     labels = np.array([classes.index(label) for label in labels])
     train, test = np.arange(len(labels)), np.arange(0)
     if hold_out: train, test = hold_out_fifth(labels, classes, 'image')
-    if not in_memory: _check_readable(paths, data_dir) # others are decoded at once
+    noted = [] if in_memory else _check_readable(paths, data_dir) # others are decoded at once
     images = FolderImages(paths, image_size, workers)
     def part(rows): return images.take(rows) if in_memory and len(rows) else images.subset(rows)
     return Source('imagelist', classes, part(train), labels[train], part(test), labels[test],
-                  root=None if in_memory else data_dir.parent)
+                  root=None if in_memory else data_dir.parent, found=report_notes(data_dir.parent, noted))
 
-def _check_readable(paths, csv_file):
+def _check_readable(paths, csv_file)->list: # [(path, kind)]: what decoding said
     "ValueError for an image that cannot be decoded"
-    bad = from_first(lambda: unreadable(paths))
+    bad, notes = from_first(lambda: try_all(paths))
     if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: "
                              f"mend them, or take them out of {csv_file}")
+    return [(paths[i], kind) for i, kind in notes]

@@ -107,7 +107,8 @@ class MetaTraining(Training):
         size = len(probe.x) if reduction == 'local' else probe.size
         def outer(net): return F.cross_entropy(net(probe.x), probe.y, reduction='sum')/size
         return meta_grad(self.net, self.opt, inner, outer, phi, g, self.config.engine, reduction,
-                         self.config.meta_level, passes=self.passes, **how)
+                         self.config.meta_level, passes=self.passes,
+                         unmoved_slope=self.config.unmoved_slope, **how)
 
     def usefulness(self, batch:Batch, target:Tensor, # [B] labels or [B, C]
                    reduction:str='global'

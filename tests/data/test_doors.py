@@ -20,7 +20,7 @@ from noisykit.__main__ import read_settings_file
 from noisykit.audit.look import look_at
 from noisykit.data.folders import download_dataset
 from noisykit.data.formats import read_class_list, read_csv, read_idx, read_tfrecords
-from noisykit.data.images import decode
+from noisykit.data.pixels import decode
 from noisykit.data.noise import load_noise
 from noisykit.data.openset import read_training_images
 from noisykit.data.scan import image_endings, scan_classes

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import rasters
+
 PAGE = Path(__file__).resolve().parents[2]/"nbs/data/files.ipynb"
 
 @dataclass
@@ -26,7 +28,7 @@ class Row:
 
 NFC, NFD = (unicodedata.normalize(form, "Tüten") for form in ("NFC", "NFD"))
 
-# section of the page -> rows; tests/data/test_folders.py makes those of Folders
+# section of the page -> rows; tests/data/test_folders.py makes those of Folders, test_pixels.py those of Pictures
 TABLE = {
     "Folders": [
         Row("numbers as class names", "in the order of their values, 2 before 10", "in 4 classes: 2 1, 10 1, a 3, b 3",
@@ -88,6 +90,7 @@ TABLE = {
         Row("less than two classes", "an error, with the folder that may be meant", "is that the one?",
             ("download/images/a/1.png", "download/images/b/1.png", "download/pictures/1.png"), True, True),
     ],
+    "Pictures": rasters.KINDS,
 }
 
 # ---- the page
