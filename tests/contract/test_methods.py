@@ -80,7 +80,8 @@ def test_it_trains_in_bfloat16(case, tmp_path):
     assert run.metrics.train_loss.iloc[-1] < run.metrics.train_loss.iloc[0]
     assert run.metrics.test_loss.notna().all()
 
-looking_ahead = pytest.mark.parametrize("case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
+looking_ahead = pytest.mark.parametrize(
+    "case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
 
 @looking_ahead
 def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
