@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from ..data.images import STRONG
+from ..data.views import STRONG
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup, sharpen
 from ..processes import all_gather, shard

@@ -28,15 +28,16 @@ def rule(*names:str)->Callable: # a decorator
 # %% ../../nbs/train/tangents.ipynb #def-transposed-twice
 def transposed_twice(node, *moving:Tensor|None)->tuple: # tangents of the outputs, None where one does not move
     "J x' as the derivative of the node's backward step; NotImplementedError where that has none"
-    def nothing(y): return torch.zeros((), dtype=y.dtype, device=y.device).expand(y.shape).requires_grad_()
-    def moves(b, dx): return dx is not None and b is not None and b.requires_grad
+    def zeros(y): return torch.zeros((), dtype=y.dtype, device=y.device).expand(y.shape).requires_grad_()
+    def moves(dx, back): return dx is not None and back is not None and back.requires_grad
     with torch.enable_grad():
-        u = [nothing(y) for y in node._input_metadata] # torch calls the gradients of the outputs a node's input
+        u = [zeros(y) for y in node._input_metadata] # torch calls the gradients of the outputs a node's input
         back = node(*u)
-        pairs = [pair for pair in zip(back if isinstance(back, tuple) else (back,), moving) if moves(*pair)]
-        back = [b.sum_to_size(dx.shape) for b, dx in pairs] # of an input that was broadcast
+        pairs = zip(moving, back if isinstance(back, tuple) else (back,))
+        pairs = [(dx, back.sum_to_size(dx.shape)) for dx, back in pairs if moves(dx, back)] # an input may be broadcast
     if not pairs: return (None,)*len(u)
-    try: return torch.autograd.grad(back, u, [dx for _, dx in pairs], allow_unused=True)
+    directions, steps = zip(*pairs)
+    try: return torch.autograd.grad(steps, u, directions, allow_unused=True)
     except RuntimeError as error:
         if 'not implemented' not in str(error): raise
         raise NotImplementedError(f"the backward step of {node.name()} has no derivative") from None
@@ -95,7 +96,7 @@ def _statistics(node):
     return node._saved_running_mean, (node._saved_running_var + node._saved_eps).rsqrt()
 
 # %% ../../nbs/train/tangents.ipynb #def-normed
-def _less(a, b): return -b if a is None else a - b
+def _less(t, part): return -part if t is None else t - part
 def _wide(values, t): return values.to(t.dtype).view((1, -1) + (1,)*(t.dim() - 2))
 
 def _normed(x, mean, rho, scale, shift):
@@ -107,10 +108,10 @@ def _normed(x, mean, rho, scale, shift):
 
 # %% ../../nbs/train/tangents.ipynb #def-small-rules
 @rule('AddBackward0')
-def _sum(node, a, b):
-    dtype = node._input_metadata[0].dtype
-    if a is None or b is None: return (a if b is None else b*node._saved_alpha).expand(_shape(node)).to(dtype)
-    return torch.add(a, b, alpha=node._saved_alpha)
+def _sum(node, dx, dy):
+    if dx is not None and dy is not None: return torch.add(dx, dy, alpha=node._saved_alpha)
+    moved = dx if dy is None else dy*node._saved_alpha
+    return moved.expand(_shape(node)).to(node._input_metadata[0].dtype)
 
 @rule('AliasBackward0')
 def _same(node, dx): return dx
@@ -154,8 +155,8 @@ def tangent(output:Tensor, # with a graph that has not been used up
     "d output / dt while the parameters move by t*direction; NotImplementedError for a node without a rule"
     if not output.requires_grad: return None
     end, found = get_gradient_edge(output)[:2], {}
-    nodes = _inputs_first(end[0])
-    left = Counter([end, *(edge for node in nodes for edge in node.next_functions)]) # how often each output is needed
+    nodes, left = _inputs_first(end[0]), Counter([end]) # how often each output of a node is still needed
+    for node in nodes: left.update(node.next_functions)
     with torch.autocast(output.device.type, enabled=False):
         for node in nodes:
             moving = [_take(found, left, edge) for edge in node.next_functions]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ..config import Config
 from ..data.split import Data
 from ..numerics import autocast
-from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, from_first, rank, shard, world
+from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, alone, from_first, rank, shard, world
 from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples
 from ..streams import torch_stream
 from .batchnorm import average_statistics, set_batch_norm, train_mode
@@ -235,7 +235,7 @@ def sum_over_processes(trainer:Trainer, loss:Tensor, # scalar: this process's sh
                        asked:bool # whether this process was told to stop
                       )->tuple: # (loss of the whole batch, how many processes were told to stop)
     "Sums over processes, of the gradients too, which are changed in place"
-    if world() == 1: return loss.detach(), asked
+    if alone(): return loss.detach(), asked
     grads = [p.grad for p in trainer.trained() if p.grad is not None]
     *sums, loss, asked = all_sum([*grads, loss, loss.new_tensor(float(asked))])
     for grad, total in zip(grads, sums): grad.copy_(total)
