@@ -190,9 +190,11 @@ KINDS = [
         "d.webp": (saved(PICTURE, "WEBP", lossless=True, **FRAMES), COLOURS)}),
     Kind("a photograph with previews (MPO)", "the photograph", "", {
         "a.jpg": (saved(PICTURE, "MPO", **FULL, **FRAMES), COLOURS)}, 5),
-    Kind("a file that is cut off", "refused or left out: no part of it is used", "truncated", {
+    Kind("a file that is cut off", "refused or left out: no part of it is used", "it is cut off", {
         "a.jpg": (JPEG[:-400], None), "b.png": (saved(PICTURE, "PNG")[:-40], None),
-        "c.tif": (saved(PICTURE, "TIFF")[:-99], None)}),
+        "c.tif": (saved(PICTURE, "TIFF")[:-99], None), "d.jpg": (JPEG[:900] + bytes(len(JPEG) - 900), None)}),
+    Kind("zeros behind the end of a JPEG", "the JPEG", "", {
+        "a.jpg": (saved(PICTURE, "JPEG", **FULL) + bytes(2000), COLOURS)}, 5),
     Kind("an empty file", "refused or left out", "it is empty", {"a.png": (b"", None)}),
     Kind("a file that is no picture, or of a kind that Pillow does not read, such as floats of 64 bits",
          "refused or left out", "it is no picture, or of a kind that Pillow does not read", {

@@ -148,7 +148,8 @@ def make(root, row):
 
 def practitioner(root):
     """Everything at once: names with spaces, umlauts and Japanese letters, case twins, nested, a class of three images,
-    an empty one, a loose file; RGBA, palette, 16 bits, turned by EXIF, webp, broken, zero bytes; links; hidden junk.
+    an empty one, a loose file; RGBA, palette, 16 and 12 bits, turned by EXIF, webp, an animation, nothing to see,
+    a copy that lies on its side, broken, zero bytes; links; hidden junk.
     Returns the files that should be used, those that cannot be read among them"""
     classes = {"Blaue Tüten": 12, "りんご": 10, "Bag": 8, "bag": 8, "Taschen/alt": 5, "Taschen/neu": 5, "selten": 3}
     for label, count in classes.items(): add(root, [f"{label}/{number:02}.png" for number in range(count)])
@@ -172,7 +173,12 @@ def _odd_pictures(folder): # how many
     picture(3, 24).save(folder/"net.webp")
     picture(4, 24).convert("CMYK").save(folder/"print.jpeg")
     picture(5, 24).save(folder/"old.gif")
-    return 7
+    Image.fromarray(grey//16).save(folder/"dim.tif")
+    picture(6, 24).save(folder/"moving.webp", save_all=True, append_images=[small])
+    Image.new("RGBA", (24, 24), (200, 30, 30, 0)).save(folder/"nothing.png")
+    picture(7, 24).transpose(Image.Transpose.ROTATE_90).save(folder/"lying.png")
+    picture(7, 24).save(folder/"upright.png")
+    return 12
 
 def _broken_pictures(folder): # how many
     with open(folder/"cut.jpg", "wb") as file: picture(6, 64).save(file, "JPEG")
