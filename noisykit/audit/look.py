@@ -18,9 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..config import user_path
-from ..data.formats import read_image_list
 from ..data.pixels import NOTES, opened
 from ..data.scan import Found, check_classes, describe_parts, find_parts, image_endings, scan_classes
+from ..data.tables import read_image_list
 from ..processes import BAR
 
 # %% ../../nbs/audit/look.ipynb #images-by-class
@@ -40,16 +40,18 @@ def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a 
     FileNotFoundError if there is nothing, or fewer than two classes; ValueError for what holds no classes"""
     return look_for_images(data_dir)[0]
 
-def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found in a folder: lines of text)
+def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found: lines of text)
     "The images to audit, with the block that is printed and kept; raises as `list_images` does"
-    root, report = Path(user_path(data_dir)), ''
-    if root.is_file(): rows, root = zip(*read_image_list(root)), root.parent
+    root = Path(user_path(data_dir))
+    if root.is_file():
+        paths, labels, found = read_image_list(root)
+        rows, root = zip(paths, labels), root.parent
     elif root.is_dir():
         found = find_classes(root)
-        rows, report = found.rows(), found.report()
+        rows = found.rows()
     else: raise FileNotFoundError(f"data_dir {data_dir} does not exist; it must be "
                                   "a folder with one sub-folder a class, or a csv with the columns path and label")
-    return _image_table(rows, root), report
+    return _image_table(rows, root), found.report()
 
 def _image_table(rows, root):
     paths, labels = map(list, zip(*rows))
@@ -59,7 +61,8 @@ def _image_table(rows, root):
 
 # %% ../../nbs/audit/look.ipynb #measures
 def _thumbnail(rgb, mode, *size):
-    return np.asarray(rgb.convert(mode).resize(size, Image.Resampling.BILINEAR), np.float32)
+    picture = rgb if rgb.mode == mode else rgb.convert(mode) # to convert is to copy
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float32)
 
 def _digest(rgb, rows=256):
     digest = hashlib.blake2b(digest_size=16)
@@ -98,12 +101,14 @@ def look_at(path:str|Path)->dict: # the values of `SEEN`; of a broken file only 
     `notes` of the decoding"""
     try:
         str(path).encode()
-        with opened(path) as picture: rgb = picture.rgb()
+        with opened(path) as picture: # large ones are looked at one at a time
+            return dict(zip(SEEN, (None, *_measures(picture.rgb()), picture.notes)))
     except UnicodeEncodeError: return dict(broken='its name is not valid UTF-8: rename it')
     except OSError as e: return dict(broken=str(e).partition(' cannot be read ')[2].strip('()') or str(e))
+
+def _measures(rgb): # width to small of `SEEN`
     colour = (np.ptp(_thumbnail(rgb, 'RGB', 64, 64), axis=2) > 16).mean()
-    bits = _turned_bits(rgb)
-    return dict(zip(SEEN, (None, rgb.width, rgb.height, colour, _digest(rgb), bits, _small(rgb), picture.notes)))
+    return rgb.width, rgb.height, colour, _digest(rgb), _turned_bits(rgb), _small(rgb)
 
 # %% ../../nbs/audit/look.ipynb #look-at-all
 def look_at_all(paths:list)->pd.DataFrame: # a row a file, columns `SEEN`

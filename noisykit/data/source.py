@@ -43,7 +43,7 @@ class Source:
     tests:dict=field(default_factory=dict) # further test sets, {name: (images, labels)}
     clean:TensorImages|None=None # images beside the training set; probes come from there
     clean_labels:np.ndarray|None=None # that somebody looked at
-    found:str='' # what was found in the folder, in lines, as of `noisykit.data.scan`; empty where nobody looked
+    found:str='' # what was found in folder or table, in lines, as of `noisykit.data.scan`; empty where nobody looked
 
     def __post_init__(self):
         classes = len(self.classes)
