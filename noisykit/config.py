@@ -62,6 +62,7 @@ class Config:
     precision:str = setting('float32', choices=('float32', 'bfloat16', 'float64'), listed=False) # bfloat16: by autocast
     engine:str = setting('jvp', choices=('jvp', 'higher'), listed=False) # of the meta-gradient
     meta_level:str = setting('all', choices=('all', 'last')) # what moves in a look-ahead step: all layers, or the last
+    unmoved_slope:str = setting('zero', choices=('zero', 'literal'), listed=False) # of Adam's step: `train/metagrad`
     batch_norm:str = setting('local', choices=('local', 'synced', 'frozen'), listed=False) # see `set_batch_norm`
     nproc:int = setting(1, low=1, place=True) # processes; on GPUs one each
     restarts:int = setting(3, low=0, place=True) # how often several processes are started again after one died

@@ -136,7 +136,7 @@ def describe_run(config:Config, data:Data)->str:
     noise = f"noise {config.noise}, nominal {data.noise.rate:.3g}, realised {data.noise.realised_rate:.4f}"
     lines = [f"{config.method} on {config.dataset}: {counted}; {noise}; {_describe_network(config)}",
              f"run folder {config.run_dir}"]
-    if data.source.found: lines.insert(0, data.source.found)
+    if data.found: lines.insert(0, data.found)
     skipped = data.source.skipped
     if skipped: lines.append(f"{len(skipped)} unreadable images skipped: {'; '.join(skipped[:5])}")
     return '\n'.join(lines)

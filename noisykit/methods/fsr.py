@@ -17,6 +17,7 @@ from ..config import Config
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup
 from ..networks import features
+from ..numerics import send
 from ..processes import shard
 from ..record import Memory
 from ..streams import torch_stream
@@ -64,9 +65,9 @@ class Queue:
         if self.pictures is None:
             self.pictures = trainer.images.take(trainer.index[torch.from_numpy(self.rows)].numpy())
         x, = self.pictures.batches([mine], key=(trainer.config.seed, purpose))
-        y, C = torch.from_numpy(self.labels)[mine].to(trainer.device), trainer.net.fc.out_features
+        y, C = send(torch.from_numpy(self.labels)[mine], trainer.device), trainer.net.fc.out_features
         if smoothing: y = smooth(F.one_hot(y, C), smoothing)
-        return Batch(mine, x, y, trainer.epochs_done + 1, size)
+        return Batch(send(mine, trainer.device), x, y, trainer.epochs_done + 1, size)
 
 # %% ../../nbs/methods/fsr.ipynb #class-fsrsettings
 class FSRSettings(Method):

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from ..data.images import STRONG
+from ..data.views import STRONG
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup, sharpen
 from ..networks import features
+from ..numerics import send
 from ..processes import all_gather, shard
 from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
@@ -81,7 +82,7 @@ class IEG(IEGSettings):
     def mixed(self, batch:Batch, g:Tensor, probe:Batch)->Tensor: # scalar
         "L_p + p*L_u: loss of probe samples and of both views with pseudo labels `g` [B, C], all mixed with all"
         n, random = len(g), torch_stream(self.trainer.config.seed, f'ieg {self.trainer.steps}')
-        drawn = shard(torch.randint(probe.size, (batch.size,), generator=random)).to(g.device)
+        drawn = send(shard(torch.randint(probe.size, (batch.size,), generator=random)), g.device)
         clean = all_gather(probe.x)[drawn], all_gather(probe.targets(g.shape[1]).to(g))[drawn]
         groups = mixup([clean, (batch.x, g), (batch.second_view, g)], random)
         x, target = (torch.cat(parts) for parts in zip(*groups))

@@ -19,7 +19,8 @@ from ..train.checkpoint import saved_network
 from ..train.method import AddOn, Batch, addon, compose, own_study
 
 # %% ../../nbs/methods/upper_bound.ipynb #def-settings-on-true-labels
-OWN = ('study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level') # no matter of plain training
+OWN = ('study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level',
+       'unmoved_slope') # no matter of plain training
 
 def settings_on_true_labels(config:Config)->dict: # setting -> value
     "Settings of plain training on the same samples with their true labels"

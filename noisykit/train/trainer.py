@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from ..config import Config
 from ..data.split import Data
-from ..numerics import autocast
-from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, from_first, rank, shard, world
+from ..numerics import autocast, send
+from ..processes import BAR, CLOCK, Signals, Stopped, all_sum, alone, from_first, rank, shard, world
 from ..record import EpochRecord, Run, probabilities, sample_values, summary, write_metrics, write_samples
 from ..streams import torch_stream
 from .batchnorm import average_statistics, set_batch_norm, train_mode
@@ -85,6 +85,7 @@ class MetaTraining(Training):
         rows = self._probe_rows(half)
         mine = shard(rows)
         x = next(self.data.probe.images.batches([mine], key=(self.config.seed, f'probe {self.steps}')))
+        mine = send(mine, self.device)
         return Batch(mine, x, self.data.probe.labels[mine], self.epochs_done + 1, len(rows))
 
     def _probe_rows(self, half):
@@ -106,7 +107,7 @@ class MetaTraining(Training):
         size = len(probe.x) if reduction == 'local' else probe.size
         def outer(net): return F.cross_entropy(net(probe.x), probe.y, reduction='sum')/size
         return meta_grad(self.net, self.opt, inner, outer, phi, g, self.config.engine, reduction,
-                         self.config.meta_level, **how)
+                         self.config.meta_level, unmoved_slope=self.config.unmoved_slope, **how)
 
     def usefulness(self, batch:Batch, target:Tensor, # [B] labels or [B, C]
                    reduction:str='global'
@@ -219,7 +220,7 @@ def take_step(epoch:Epoch, rows:Tensor, # [b] positions in the training set, of 
 def make_batch(epoch:Epoch, rows:Tensor, pictures)->Batch: # as of `take_step`
     "What the method sees, after its add-ons"
     trainer = epoch.trainer
-    mine = shard(rows).to(trainer.device)
+    mine = send(shard(rows), trainer.device)
     x, second_view = pictures if trainer.method.second_view else (pictures, None)
     batch = Batch(mine, x, trainer.given[mine], epoch.number, len(rows), second_view=second_view,
                   step=len(epoch.losses))
@@ -231,9 +232,9 @@ def sum_over_processes(trainer:Trainer, loss:Tensor, # scalar: this process's sh
                        asked:bool # whether this process was told to stop
                       )->tuple: # (loss of the whole batch, how many processes were told to stop)
     "Sums over processes, of the gradients too, which are changed in place"
-    if world() == 1: return loss.detach(), asked
+    if alone(): return loss.detach(), asked
     grads = [p.grad for p in trainer.trained() if p.grad is not None]
-    *sums, loss, asked = all_sum([*grads, loss, loss.new_tensor(float(asked))])
+    *sums, loss, asked = all_sum([*grads, loss, loss.new_full((), float(asked))])
     for grad, total in zip(grads, sums): grad.copy_(total)
     return loss.clone(), asked # the sums are views of one message as long as the gradient
 

@@ -70,6 +70,9 @@ def test_a_restart_follows_the_steps(tmp_path):
 REFUSED = [
     (dict(method="mlc", probe_size=1), "half of a probe batch has 0"),
     (dict(method="ce", meta_level="last"), "does not look ahead"),
+    (dict(method="ce", optimizer="adam", unmoved_slope="literal"), "does not look ahead"),
+    (dict(method="l2r", unmoved_slope="literal"), "unmoved_slope is Adam's; optimizer is 'sgd'"),
+    (dict(method="l2r", unmoved_slope="none"), "unknown unmoved_slope 'none'; known: zero, literal"),
     (dict(method="ce", study="fsr_tail", dataset="cifar10", data_options=None), "is for long tails"),
     (dict(method="mlc", options=dict(meta_steps=0)), "meta_steps is 0; a whole number of at least 1"),
     (dict(method="ieg", probe_size=0), "needs a probe"),
