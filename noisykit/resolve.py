@@ -111,8 +111,9 @@ def check_method(config:Config, composition:Composition, given:dict):
     method, name = composition.method, config.method
     if method.needs_probe and not (config.probe_size or config.probe_file):
         raise ValueError(f"method {name!r} needs a probe: set probe_size to the number of clean samples")
-    if given.get('meta_level') == 'last' and not method.looks_ahead:
-        raise ValueError(f"meta_level has no meaning with method {name!r}, which does not look ahead")
+    for setting, value in (('meta_level', 'last'), ('unmoved_slope', 'literal')):
+        if given.get(setting) == value and not method.looks_ahead:
+            raise ValueError(f"{setting} has no meaning with method {name!r}, which does not look ahead")
     if config.dynamics == 'training' != method.dynamics:
         raise ValueError(f"method {name!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
     if restarts(config.schedule) and method.dynamics == 'evaluation':
@@ -125,6 +126,8 @@ def check_optimizer(config:Config, given:dict):
     for name in ('momentum', 'nesterov'):
         if config.optimizer != 'sgd' and given.get(name):
             raise ValueError(f"{name} is SGD's; optimizer is {config.optimizer!r}")
+    if config.optimizer == 'sgd' and given.get('unmoved_slope') == 'literal':
+        raise ValueError("unmoved_slope is Adam's; optimizer is 'sgd'")
     if config.optimizer == 'sgd' and config.nesterov and not config.momentum:
         raise ValueError("nesterov needs a momentum above 0")
     if config.batch_norm == 'synced' and config.engine == 'higher':
