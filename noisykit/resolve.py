@@ -49,11 +49,17 @@ def fill_settings(given:dict # as of `read_settings`
     settings = asdict(Config()) | given
     settings, sources = fill(settings, given, expanded(settings['method']))
     sources = {name: 'default' for name in listed_defaults() if name not in given} | sources
-    for name, instead in (('noise_rate', settings['noise_file']), ('probe_size', settings['probe_file'])):
-        if not instead: continue
-        settings[name] = None
+    for name, value in _without_effect(settings).items():
+        if name in given: continue # the checks refuse it
+        settings[name] = value
         sources.pop(name, None)
     return Config(**settings), sources
+
+def _without_effect(settings): # name -> value that says so
+    values = {} if settings['optimizer'] == 'sgd' else dict(momentum=0., nesterov=False)
+    if settings['noise_file']: values['noise_rate'] = None
+    if settings['probe_file']: values['probe_size'] = None
+    return values
 
 # %% ../nbs/run/resolve.ipynb #def-check-noise
 def check_noise(config:Config):
