@@ -30,7 +30,8 @@ def mix(beta:Tensor, # [B] in 0..1, share of the label
 # %% ../../nbs/methods/label_mixing.ipynb #class-mixupmemory
 class MixupMemory(Method):
     "Options of label mixing, and what is kept of each sample"
-    needs_probe, looks_ahead, soft = True, True, False
+    needs_probe = looks_ahead = can_wait = True
+    soft = False
     @dataclass
     class Options:
         "How the shares are learned; ValueError for options that do not go together"
@@ -70,7 +71,7 @@ class MixupHard(MixupMemory):
         "Cross entropy against beta_i*label_i + (1 - beta_i)*q_i, after beta_i was learned"
         logits = self.trainer.passes(batch.x)
         label, prediction = self.distributions(batch, logits.detach())
-        if is_warm(self.trainer.opt): self.learn(batch, label, prediction)
+        if is_warm(self.trainer.opt) and self.trainer.meta_step() is not None: self.learn(batch, label, prediction)
         beta = self.memory['beta'][batch.rows].to(label)
         target = mix(beta, label, prediction, self.options.as_written)
         if self.soft: self.memory['label'][batch.rows] = target
@@ -133,8 +134,8 @@ class Proposal(MixupHard):
         self.memory['weight'] = Memory(torch.ones_like(self.memory['beta'].values))
 
     def learn(self, batch:Batch, label:Tensor, prediction:Tensor): # [B, C] both
-        "Shares beta in odd steps, weights in even ones"
-        if self.trainer.steps % 2: return super().learn(batch, label, prediction)
+        "Shares beta in odd meta steps, weights in even ones"
+        if self.trainer.meta_step() % 2: return super().learn(batch, label, prediction)
         options, beta = self.options, self.memory['beta'][batch.rows].to(label)
         target = batch.y
         if options.gradient == 'mixture': target = mix(beta, label, prediction, options.as_written)

@@ -99,12 +99,12 @@ class Corrector:
 # %% ../../nbs/methods/mlc.ipynb #class-mlcsettings
 class MLCSettings(Method):
     "Options of MLC, and its corrector, which a checkpoint keeps"
-    needs_probe = looks_ahead = True
+    needs_probe = looks_ahead = can_wait = True
     @dataclass
     class Options:
         "How the label-correction network is built and trained"
         meta_lr:float = option(3e-4, above=0) # of the label-correction network's Adam
-        meta_steps:int = option(1, at_least=1) # K, steps of the main network for one of the label-correction network
+        meta_steps:int = option(1, at_least=1) # K, meta steps for one step of the label-correction network
         skip:bool = False # a learned share of the given label stays
         tie:bool = False # label embeddings are the output's weights
 
@@ -153,10 +153,10 @@ class MLC(MLCSettings):
         with torch.no_grad(): target = corrector.correct(corrector.alpha, hidden, y)
         loss = summed_loss(logits, target, clean_logits, clean.y)/size
         theta = {name: p for name, p, _ in moved_parameters(trainer.net, trainer.opt)}
-        kept = trainer.config.meta_level == 'all' # the look-ahead needs the graph again
+        kept = trainer.config.meta_level == 'all' # a look-ahead needs the graph again
         grads = torch.autograd.grad(loss, list(theta.values()), retain_graph=kept, materialize_grads=True)
         for p, g in zip(theta.values(), grads): p.grad = g
-        self.learn(inner, judge, theta)
+        if trainer.meta_step() is not None: self.learn(inner, judge, theta)
         return Step(loss.detach(), logits, targets=target)
 
     def learn(self, inner:Callable, # inner(net, *alpha): the loss of the step
@@ -172,4 +172,4 @@ class MLC(MLCSettings):
         g = all_sum([p.grad for p in theta.values()])
         meta = trainer.look_ahead(inner, corrector.alpha, judge, g)
         corrector.remember(discount(meta.v, meta.S, before), all_sum(meta.grads))
-        if (trainer.steps + 1) % self.options.meta_steps == 0: corrector.step()
+        if (trainer.meta_step() + 1) % self.options.meta_steps == 0: corrector.step()

@@ -96,6 +96,11 @@ class MetaTraining(Training):
         drawn = torch.randperm(n, generator=torch_stream(self.config.seed, f'probe {self.steps}'))[:most]
         return drawn if half is None else drawn.tensor_split(2)[half]
 
+    def meta_step(self)->int|None: # None: `meta_every` leaves this step out
+        "Number of the meta step that belongs to this step, from 0"
+        number, left = divmod(self.steps, self.config.meta_every)
+        return None if left else number
+
     def look_ahead(self, inner, # inner(net, *phi): loss of the look-ahead step; net(x) is the network's output
                    phi, # what is to be learned: leaves that require grad
                    probe:Batch|None=None, # the clean batch that judges the step; None: `probe()`
