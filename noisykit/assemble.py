@@ -69,7 +69,7 @@ def mean_probs(run:Run, labels:np.ndarray # [N] true labels of a data set's trai
 def create_labels(config:Config, source:Source)->NoisyLabels:
     "Given labels for all training samples of a data set"
     labels, C, options = source.labels, len(source.classes), config.noise_options or {}
-    if config.noise_file: return load_noise(config.noise_file, labels, C, options.get('column'), source.classes)
+    if config.noise_file: return load_noise(config.noise_file, labels, C, options.get('column'), source)
     if isinstance(options.get('map'), dict): _check_map(options['map'], source.classes)
     law = LAWS[config.noise]
     given = {name: getattr(source, name) for name in law.needs}

@@ -217,8 +217,8 @@ def _entries(content, known):
 # %% ../nbs/ground/doors.ipynb #links-out
 def links_out(folder:str|Path, paths:list)->list: # some of `paths`
     "The files that are, through a link, not in the folder"
-    root = os.path.realpath(folder)
-    return [path for path in paths if not os.path.realpath(path).startswith(os.path.join(root, ''))]
+    root = Path(folder).resolve()
+    return [path for path in paths if not Path(path).resolve().is_relative_to(root)]
 
 # %% ../nbs/ground/doors.ipynb #formulas
 def formulas(names)->list: # some of `names`

@@ -136,7 +136,7 @@ def describe_run(config:Config, data:Data)->str:
     noise = f"noise {config.noise}, nominal {data.noise.rate:.3g}, realised {data.noise.realised_rate:.4f}"
     lines = [f"{config.method} on {config.dataset}: {counted}; {noise}; {_describe_network(config)}",
              f"run folder {config.run_dir}"]
-    if data.source.found: lines.insert(0, data.source.found)
+    if data.found: lines.insert(0, data.found)
     absent = _absent_from_probe(data)
     if absent: lines.append(f"the probe shows none of {len(absent)} classes: {', '.join(absent[:8])}")
     skipped = data.source.skipped

@@ -126,8 +126,9 @@ def _words(data_dir, images, settings, folds, broken):
     what = (f"{len(images):,} images in {classes} classes{lost}. {folds} networks ({settings['model']}, {start}, "
             f"{size} x {size} pixels, {settings['epochs']} epochs) each learned from {folds - 1} of {folds} parts "
             "of the images, so that every image was judged by one that never saw it.")
+    others = f"{folds - 1} networks" if folds > 2 else 'network'
     method = ("mean of two ranks: by the margin of the network that never saw it, and by the mean margin of the "
-              f"{folds - 1} networks that trained on it, over their training (the area under the margin, AUM).")
+              f"{others} that trained on it, over the training (the area under the margin, AUM).")
     return dict(name=root.name, data_dir=str(root), images=len(images), what=what, method=method)
 
 # %% ../../nbs/audit/audit.ipynb #first-words

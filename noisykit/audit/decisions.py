@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .review import AuditItems, RunItems, review_items
-from ..data.formats import read_csv
+from ..data.tables import read_table
 from ..errors import check_name
 from ..record import Run, write_atomically
 
@@ -78,7 +78,8 @@ def read_decisions(path:str|Path, items:RunItems|AuditItems)->pd.DataFrame: # as
     if not path.exists(): return none
     if not path.is_file(): raise ValueError(f"decisions {path} is a folder; a csv is needed")
     if path.read_bytes() == none.to_csv(index=False).encode(): return none # all were taken back
-    table = read_csv(path, list(none), 'these are decisions about something else, or none')[list(none)]
+    table = read_table(path, list(none), 'these are decisions about something else, or none').rows
+    table = table[list(none)].reset_index(drop=True)
     try: table = table.assign(image=table.image.astype(items.table.image.dtype), score=table.score.astype(float))
     except ValueError as e: raise ValueError(f"decisions {path}: {e}") from None
     _check_same_labels(table, items, path)

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from ..data.scan import shown
+from ..data.tables import image_list
 from ..detection.detectors import aum, common_labels, out_of_fold
 from ..networks import RESNETS, read_weights
 from ..record import Run, write_atomically
@@ -65,7 +66,7 @@ def check_audit(run_dir:str|Path, # of the audit
     if run_dir.is_dir() and any(run_dir.iterdir()) and not (run_dir/'folds').is_dir():
         raise ValueError(f"run_dir {run_dir} holds files of something else; choose another run_dir")
     kept = run_dir/'images.csv'
-    if kept.is_file() and kept.read_bytes() != listed.to_csv(index=False).encode():
+    if kept.is_file() and kept.read_text(encoding='utf-8') != image_list(listed):
         raise ValueError(f"run_dir {run_dir} holds an audit of other images, or of these before they or their labels "
                          "were changed; choose another run_dir")
 
@@ -84,7 +85,7 @@ def train_folds(listed:pd.DataFrame, # path and label of the images to train on
                 seed:int=0, device:str|None=None, nproc:int=1)->list: # of Run
     "One run for each fold, in `run_dir`/folds; says how long the rest will take"
     run_dir, runs, took = Path(run_dir), [], []
-    write_atomically(run_dir/'images.csv', lambda p: listed.to_csv(p, index=False))
+    write_atomically(run_dir/'images.csv', lambda p: p.write_text(image_list(listed), encoding='utf-8'))
     common = _fold_settings(run_dir, len(listed), folds, settings) | dict(seed=seed, device=device, nproc=nproc)
     for fold in range(folds):
         started = time.perf_counter()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .look import PROBLEMS
-from ..data.images import opened
+from ..data.pixels import opened
 from ..numerics import count_of
 
 # %% ../../nbs/audit/page.ipynb #enlarged
@@ -28,11 +28,9 @@ def _enlarged(picture, least):
 # %% ../../nbs/audit/page.ipynb #def-thumbnail
 def thumbnail(path:str|Path, size:int=256 # pixels, of the longer side at most
              )->str|None: # a JPEG in base64; None for a file that cannot be read
-    "A small copy of an image, turned as its camera says"
+    "A small copy of an image"
     try:
-        with opened(path) as picture:
-            picture.draft('RGB', (size, size))
-            small = ImageOps.exif_transpose(picture).convert('RGB')
+        with opened(path) as picture: small = picture.rgb((size, size))
         small.thumbnail((size, size))
         small = _enlarged(small, size//2)
         small.save(file := io.BytesIO(), 'JPEG', quality=82)

@@ -20,10 +20,10 @@ from .judge import fold_runs
 from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
 from ..config import user_path
-from ..data.formats import read_csv
-from ..data.images import decode
+from ..data.pixels import decode
 from ..data.scan import natural
 from ..data.split import read_score_table
+from ..data.tables import image_list, read_table
 from ..detection.detectors import detect, suggest
 from ..pictures import training_pictures
 from ..record import Run, write_atomically
@@ -102,7 +102,8 @@ class AuditItems:
     "The labels of an audit that somebody can decide about; ValueError if the images or labels have changed since"
     def __init__(self, folder:str|Path): # of the audit
         self.folder = Path(folder)
-        ranking = read_csv(self.folder/'suspects.csv', ['path', 'label', 'suggested', 'score'])
+        ranking = read_table(self.folder/'suspects.csv', ['path', 'label', 'suggested', 'score']).rows
+        ranking = ranking.reset_index(drop=True)
         data_dir = _audited_folder(self.folder)
         self.images = list_images(data_dir).set_index('name') # path, label
         now = self.images.label
@@ -127,7 +128,7 @@ class AuditItems:
         table = self.images[self.images.index.isin(self.given.index)].assign(removed=lambda t: t.index.isin(gone))
         table.loc[kept.index, 'label'] = kept
         if table.label[~table.removed].nunique() < 2: raise ValueError("the decisions leave fewer than two classes")
-        write_atomically(out/'images.csv', lambda p: table.to_csv(p, index=False))
+        write_atomically(out/'images.csv', lambda p: p.write_text(image_list(table), encoding='utf-8'))
         return dict(dataset='imagelist', data_dir=str(out/'images.csv')) | _network_settings(self.folder)
 
 # %% ../../nbs/audit/review.ipynb #audited

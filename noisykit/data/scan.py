@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT_ENDINGS', 'HIDDEN', 'MADE_HERE', 'MADE', 'LOOSE', 'PART_NAMES', 'PART', 'natural', 'image_endings', 'is_hidden',
-           'unfit', 'shown', 'class_folders', 'list_files', 'Found', 'scan_classes', 'find_parts', 'describe_parts',
-           'check_classes', 'scan_parts']
+           'unfit', 'shown', 'class_folders', 'list_files', 'Found', 'report_notes', 'part_of', 'about_names',
+           'scan_classes', 'find_parts', 'describe_parts', 'check_classes', 'scan_parts']
 
 # %% ../../nbs/data/scan.ipynb #imports
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .images import FORMATS
+from .pixels import FORMATS, NOTES
 from ..doors import formulas, links_out
 
 # %% ../../nbs/data/scan.ipynb #natural
@@ -136,14 +136,16 @@ def list_files(folder:Path, endings:tuple # as of `image_endings`
 # %% ../../nbs/data/scan.ipynb #class-found
 @dataclass
 class Found:
-    "What a folder holds"
+    "What a folder or a table holds"
     root:Path
     kind:str # what one file is, in plural: images, texts
     files:dict # {class: [paths]}, in natural order; no class is empty
     left_out:list # [(path below the root, why)]
     hidden:list # names of the system's files and folders
     questions:list # sentences: what the user should look at
+    noted:list = field(default_factory=list) # [(name, kind in `NOTES`)]: what decoding said of files that are used
     tests:dict = field(default_factory=dict) # {'test' or 'val': {class: [paths]}}, where the folder has such parts
+    notes:list = field(default_factory=list) # sentences: what was done to a table
 
     @property
     def classes(self)->list:
@@ -160,8 +162,10 @@ class Found:
         "The block 'what I found': counts, what was left out and why, questions"
         lines = [f"what I found in {shown(self.root)}", f"  {_counted(self.files, self.kind)}"]
         lines += [f"  {part}: {_counted(files, self.kind)}" for part, files in self.tests.items()]
+        lines += [f"  {note}" for note in self.notes]
         for why, names in _by_reason(self.left_out).items(): lines.append(f"  left out, {why}: {_some(names)}")
         if self.hidden: lines.append(f"  ignored, hidden: {_some(self.hidden)}")
+        lines += _noted_lines(self.noted)
         return '\n'.join(lines + [f"  question: {text}" for text in self.questions])
 
 # %% ../../nbs/data/scan.ipynb #words-of-report
@@ -169,9 +173,9 @@ def _some(names, most=3): # how many, and the first ones
     first = ', '.join(map(shown, names[:most]))
     return f"{len(names)} ({first}{', ...' if len(names) > most else ''})"
 
-def _by_reason(left_out): # {why: [names]}
+def _by_reason(named): # {why: [names]}, of (name, why)
     groups = {}
-    for name, why in left_out: groups.setdefault(why, []).append(name)
+    for name, why in named: groups.setdefault(why, []).append(name)
     return groups
 
 def _counted(files, kind):
@@ -179,23 +183,46 @@ def _counted(files, kind):
     each = ', '.join(f"{label} {len(files[label])}" for label in first) + (', ...' if len(files) > 12 else '')
     return f"{total:,} {kind} in {len(files)} classes: {each}"
 
+# %% ../../nbs/data/scan.ipynb #noted
+def _noted_lines(noted):
+    return [f"  {kind}: {_some(names)}. {NOTES[kind]}" for kind, names in _by_reason(noted).items()]
+
+def report_notes(root:Path, # where the files are
+                 noted:list # [(name, kind in `NOTES`)]
+                )->str: # empty for no notes
+    "The block 'what I found' of a data set of which only the decoding says something"
+    if not noted: return ''
+    noted = dict.fromkeys((os.path.relpath(name, root), kind) for name, kind in noted)
+    return '\n'.join([f"what I found in {shown(root)}", *_noted_lines(noted)])
+
 # %% ../../nbs/data/scan.ipynb #part-names
 PART_NAMES = dict(train='train', training='train', test='test', testing='test', val='val', valid='val',
                   validation='val', dev='val', eval='val', evaluation='val')
 PART = re.compile(f"({'|'.join(PART_NAMES)})(?:[ _-]?(?:set|data|images|imgs|[0-9]{{4}}))?")
 
+def part_of(name:str)->str: # 'train', 'test' or 'val'; empty for another name
+    "Which part of a data set is called so"
+    found = PART.fullmatch(name.casefold())
+    return PART_NAMES[found[1]] if found else ''
+
 # %% ../../nbs/data/scan.ipynb #looks-like
 def _looks_like(name): # the same for names that look alike
+    kind, number, *_ = natural(name.strip())
+    if kind == 0: return number # 1, 01 and 1.0
     return ' '.join(unicodedata.normalize('NFKC', name).casefold().split())
 
 def _difference(names):
+    if natural(names[0].strip())[0] == 0: return 'in how a number is written'
     if len({unicodedata.normalize('NFKC', name) for name in names}) == 1: return 'in how accented letters are stored'
     if len({' '.join(name.split()) for name in names}) == 1: return 'in spaces'
     if len({name.casefold() for name in names}) == 1: return 'in upper and lower case'
     return 'in upper and lower case, spaces or accents'
 
 # %% ../../nbs/data/scan.ipynb #ask-about-names
-def _about_names(names, endings): # yields sentences
+def about_names(names:list, # of classes
+                endings:tuple=() # of files, where the classes are folders
+               ): # yields sentences
+    "Questions about names: two that look alike, and such as would be called otherwise"
     alike = {}
     for name in names: alike.setdefault(_looks_like(name), []).append(name)
     for group in alike.values():
@@ -204,7 +231,10 @@ def _about_names(names, endings): # yields sentences
         elif group[0] != group[0].strip(): yield f"is the space at an end of class {quoted} meant?"
     for name in names:
         if name.lower().endswith(endings): yield f"is {name!r}, a folder that is called like a file, a class?"
-        if PART.fullmatch(name.casefold()): yield f"is {name!r} a class? It is called like a part of a data set"
+        if part_of(name): yield f"is {name!r} a class? It is called like a part of a data set"
+    odd = formulas(names)
+    if odd: yield (f"should classes be called like formulas, {_some(odd)}? "
+                   "Spreadsheets would compute them: open csv files of these data as text")
 
 # %% ../../nbs/data/scan.ipynb #ask-about-files
 def _about_files(walk, empty, kind): # yields sentences
@@ -216,7 +246,7 @@ def _about_files(walk, empty, kind): # yields sentences
     inner = Counter()
     for name, files in walk.files.items():
         folders = {Path(os.path.relpath(file, walk.root)).parts[1].casefold() for file in files}
-        inner.update(folder for folder in folders if PART.fullmatch(folder))
+        inner.update(folder for folder in folders if part_of(folder))
     if len(inner) > 1: yield (f"the class folders hold {' and '.join(sorted(inner))}: "
                               f"should those be parts of the data set? All their {kind} are used alike")
 
@@ -225,9 +255,6 @@ def _about_strangers(walk): # yields sentences
     outside = [os.path.relpath(path, walk.root) for path in links_out(walk.root, walk.linked)]
     if outside: yield (f"should links be followed that lead out of the folder, {_some(outside)}? "
                        "An audit's page shows small copies of such files")
-    odd = formulas(walk.files)
-    if odd: yield (f"should classes be called like formulas, {_some(odd)}? "
-                   "Spreadsheets would compute them: open csv files of this folder as text")
 
 # %% ../../nbs/data/scan.ipynb #def-scan-classes
 def scan_classes(folder:Path, endings:tuple, # as of `image_endings`
@@ -243,7 +270,7 @@ def scan_classes(folder:Path, endings:tuple, # as of `image_endings`
     empty = [name for name, files in walk.files.items() if not files]
     for name in empty: _check_nothing_lost(walk, name, kind)
     files = {name: paths for name, paths in walk.files.items() if paths}
-    questions = [*_about_names(list(walk.files), endings), *_about_files(walk, empty, kind), *_about_strangers(walk)]
+    questions = [*about_names(list(walk.files), endings), *_about_files(walk, empty, kind), *_about_strangers(walk)]
     return Found(folder, kind, files, walk.left_out, walk.hidden, questions)
 
 # %% ../../nbs/data/scan.ipynb #nothing-lost
@@ -260,8 +287,7 @@ def find_parts(folder:Path)->dict: # {'train', 'test' or 'val': [folders]}; empt
     "The parts of a data set that a folder holds, by their names"
     parts = {}
     for path in class_folders(folder):
-        part = PART.fullmatch(path.name.casefold())
-        if part: parts.setdefault(PART_NAMES[part[1]], []).append(path)
+        if part_of(path.name): parts.setdefault(part_of(path.name), []).append(path)
     paths = sum(parts.values(), [])
     return parts if len(parts) > 1 or any(map(class_folders, paths)) else {}
 

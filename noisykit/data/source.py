@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .images import TensorImages, unreadable
+from .images import TensorImages
+from .pixels import try_all
+from .scan import report_notes
 from .noise import check_labels
 from ..config import user_path
 from ..errors import check_name, check_type
@@ -41,7 +43,7 @@ class Source:
     tests:dict=field(default_factory=dict) # further test sets, {name: (images, labels)}
     clean:TensorImages|None=None # images beside the training set; probes come from there
     clean_labels:np.ndarray|None=None # that somebody looked at
-    found:str='' # what was found in the folder, in lines, as of `noisykit.data.scan`; empty where nobody looked
+    found:str='' # what was found in folder or table, in lines, as of `noisykit.data.scan`; empty where nobody looked
 
     def __post_init__(self):
         classes = len(self.classes)
@@ -224,10 +226,11 @@ def _keep_train(source, keep):
 
 # %% ../../nbs/data/source.ipynb #check-files
 def _check_files(source, check):
-    "ValueError that names an image file that cannot be decoded, among those that are used"
+    "ValueError that names an image file that cannot be decoded, among those that are used; notes of others are kept"
     parts = [source.train] if check == 'all' else []
     parts += [source.test, *(images for images, _ in source.tests.values())]
     paths = []
     for images in parts: paths += images.paths
-    bad = from_first(lambda: unreadable(paths))
+    bad, notes = from_first(lambda: try_all(paths))
     if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: unpack them again")
+    source.found = report_notes(source.root, [(paths[i], kind) for i, kind in notes])

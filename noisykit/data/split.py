@@ -7,7 +7,6 @@ __all__ = ['Samples', 'Probe', 'Data', 'split', 'read_probe', 'read_score_table'
            'with_threshold', 'label_table', 'describe']
 
 # %% ../../nbs/data/split.ipynb #imports
-import csv
 import math
 import os
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .formats import read_csv
 from .images import TensorImages
 from .noise import NoisyLabels
 from .source import Source
+from .tables import read_table, read_text, records
 from ..numerics import count_of
 from ..streams import stream
 
@@ -73,6 +72,11 @@ class Data:
         probe = Samples() if self.probe.beside else Samples(self.probe.index, clean, clean)
         train = Samples(self.index, self.noise.given, self.noise.true)
         return dict(train=train, probe=probe, valid=self.valid, removed=self.removed)
+
+    @property
+    def found(self)->str:
+        "The blocks of what was found in the data and in a noise file, in lines; may be empty"
+        return '\n'.join(filter(None, (self.source.found, self.noise.found)))
 
 # %% ../../nbs/data/split.ipynb #def-split
 def split(source:Source, noise:NoisyLabels, # labels for all of source.train
@@ -185,10 +189,11 @@ def read_probe(path, # a text or csv file
 def _probe_rows(path):
     "The lines of a probe file as lists of fields, without a heading"
     if not path.is_file(): raise FileNotFoundError(f"probe file {path} does not exist")
-    try: rows = list(csv.reader(path.read_text(encoding='utf-8-sig').splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"probe file {path} cannot be read as text ({error})") from None
-    rows = [row for row in rows if row and row[0].strip()]
+    try: text = read_text(path)[0]
+    except ValueError as error: raise ValueError(f"probe file {error}") from None
+    try: rows = records(text)
+    except ValueError as error: raise ValueError(f"probe file {path}, {error}") from None
+    rows = [row for _, row in rows if row[0].strip()]
     if rows and rows[0][0].strip() in ('image', 'file', 'index'): del rows[0]
     if not rows: raise ValueError(f"probe file {path} names no image")
     return rows
@@ -261,7 +266,7 @@ def read_score_table(path:str|Path, # csv with columns index (position in the tr
     FileNotFoundError; ValueError for what is no number, an index that is there twice, or scores of other images"""
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"scores file {path} does not exist")
-    table = read_csv(path, ['index', 'score'])
+    table = read_table(path, ['index', 'score']).rows
     try: scores = pd.Series(table.score.replace('', 'nan').astype(float).to_numpy(), table['index'].astype(int))
     except ValueError as error:
         raise ValueError(f"scores file {path} must have a whole number as index and a number as score in every row "
@@ -323,7 +328,7 @@ def label_table(data:Data)->pd.DataFrame: # index, split, true, given, flipped; 
 
 # %% ../../nbs/data/split.ipynb #describe
 def describe(data:Data)->dict: # classes, matrix, skipped; clean, where the probe is beside the training set
-    "What the labels are about, and what was found in the folder, as json takes it"
+    "What the labels are about, and what was found in the files, as json takes it"
     about = dict(classes=list(data.source.classes), matrix=data.noise.matrix.tolist(), skipped=data.source.skipped)
-    if data.source.found: about |= dict(found=data.source.found)
+    if data.found: about |= dict(found=data.found)
     return about | dict(clean=data.probe.index.tolist()) if data.probe.beside and len(data.probe) else about

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.images import TensorImages, decode_all
+from ..data.images import TensorImages
+from ..data.pixels import decode_all
 from ..data.source import Source, dataset
 from ..doors import cannot_read, open_zip
 

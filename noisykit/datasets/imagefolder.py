@@ -6,9 +6,12 @@
 __all__ = ['imagefolder']
 
 # %% ../../nbs/datasets/imagefolder.ipynb #imports
+import os
+
 import numpy as np
 
-from ..data.images import FolderImages, unreadable
+from ..data.images import FolderImages
+from ..data.pixels import try_all
 from ..data.scan import image_endings, scan_parts
 from ..data.source import Source, dataset, hold_out_fifth
 from ..processes import from_first
@@ -45,11 +48,12 @@ def _readable(found, skip)->tuple: # [(paths, labels)], training first; messages
     parts, skipped = [], []
     for files in (found.files, *found.tests.values()):
         paths, labels = _listed(files, found.classes)
-        bad = from_first(lambda: unreadable(paths))
+        bad, notes = from_first(lambda: try_all(paths))
         if bad and not skip:
             raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: mend or remove them, "
                              "or leave them out with data option skip_unreadable=True")
         skipped += [message for _, message in bad]
+        found.noted += [(os.path.relpath(paths[i], found.root), kind) for i, kind in notes]
         keep = np.setdiff1d(np.arange(len(paths)), [i for i, _ in bad])
         parts.append(([paths[i] for i in keep], labels[keep]))
     lost = np.setdiff1d(np.arange(len(found.classes)), parts[0][1])

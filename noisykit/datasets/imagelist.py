@@ -6,12 +6,15 @@
 __all__ = ['imagelist']
 
 # %% ../../nbs/datasets/imagelist.ipynb #imports
+import os
+
 import numpy as np
 
-from ..data.formats import read_image_list
-from ..data.images import FolderImages, unreadable
+from ..data.images import FolderImages
+from ..data.pixels import try_all
 from ..data.scan import natural
 from ..data.source import Source, dataset, hold_out_fifth
+from ..data.tables import read_image_list
 from ..processes import from_first
 
 # %% ../../nbs/datasets/imagelist.ipynb #def-imagelist
@@ -20,19 +23,21 @@ def imagelist(data_dir, image_size:int=224, workers:int|None=None,
               hold_out:bool=True, # False: no test set
               in_memory:bool=False): # decode all images once and keep them
     "Images that a csv lists, with the columns path and label"
-    paths, labels = read_image_list(data_dir)
+    paths, labels, found = read_image_list(data_dir)
     classes = sorted(set(labels), key=natural)
     labels = np.array([classes.index(label) for label in labels])
     train, test = np.arange(len(labels)), np.arange(0)
     if hold_out: train, test = hold_out_fifth(labels, classes, 'image')
-    if not in_memory: _check_readable(paths, data_dir) # others are decoded at once
+    noted = [] if in_memory else _check_readable(paths, data_dir) # others are decoded at once
+    found.noted = [(os.path.relpath(path, data_dir.parent), kind) for path, kind in noted]
     images = FolderImages(paths, image_size, workers)
     def part(rows): return images.take(rows) if in_memory and len(rows) else images.subset(rows)
     return Source('imagelist', classes, part(train), labels[train], part(test), labels[test],
-                  root=None if in_memory else data_dir.parent)
+                  root=None if in_memory else data_dir.parent, found=found.report())
 
-def _check_readable(paths, csv_file):
+def _check_readable(paths, csv_file)->list: # [(path, kind)]: what decoding said
     "ValueError for an image that cannot be decoded"
-    bad = from_first(lambda: unreadable(paths))
+    bad, notes = from_first(lambda: try_all(paths))
     if bad: raise ValueError(f"{bad[0][1]}; {len(bad)} of {len(paths)} images are unreadable: "
                              f"mend them, or take them out of {csv_file}")
+    return [(paths[i], kind) for i, kind in notes]

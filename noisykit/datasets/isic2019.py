@@ -11,9 +11,9 @@ import os
 import numpy as np
 
 from ..data.folders import find_folder
-from ..data.formats import read_csv, read_one_hot
 from ..data.images import FolderImages
 from ..data.source import Source, dataset, hold_out_fifth
+from ..data.tables import read_one_hot, read_table
 
 # %% ../../nbs/datasets/isic2019.ipynb #isic-mel-nv-bcc-ak-bkl-df-va
 ISIC = ['MEL', 'NV', 'BCC', 'AK', 'BKL', 'DF', 'VASC', 'SCC', 'UNK']
@@ -61,6 +61,6 @@ def _candidates(data_dir):
 # %% ../../nbs/datasets/isic2019.ipynb #lesions
 def _lesions(path, names)->np.ndarray: # [N]
     "Number of the lesion of each image; one without a lesion_id is alone"
-    table = read_csv(path, ['image', 'lesion_id'], 'remove or rename the file to hold out image by image')
+    table = read_table(path, ['image', 'lesion_id'], 'remove or rename the file to hold out image by image').rows
     lesion = dict(zip(table.image, table.lesion_id))
     return np.unique([lesion.get(name) or f'image {name}' for name in names], return_inverse=True)[1]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data.folders import inner_folder, list_class_images
 from ..data.formats import read_lines, read_pairs
-from ..data.images import FolderImages, TensorImages, decode_all
+from ..data.images import FolderImages, TensorImages
+from ..data.pixels import decode_all
 from ..data.source import Source, dataset
 
 # %% ../../nbs/datasets/tinyimagenet.ipynb #dataset-tinyimagenet

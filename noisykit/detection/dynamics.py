@@ -20,6 +20,7 @@ import yaml
 
 from ..project import version
 from ..data.noise import transitions
+from ..data.tables import read_table
 from ..doors import open_arrays, read_torch
 from ..record import Run, summary, write_samples, write_atomically
 
@@ -213,7 +214,8 @@ def _read_log(path, split)->dict: # epoch -> {metric: number}
     "Errors by epoch as accuracies; empty where there is no log, ValueError for a broken one"
     if not path.is_file(): return {}
     try:
-        log = pd.read_csv(path)
+        log = read_table(path, ['epoch', 'valid_error', 'valid_loss']).rows
+        log = log[['epoch', 'valid_error', 'valid_loss']].replace('', 'nan').astype(float)
         error = log.valid_error/(100 if (log.valid_error > 1).any() else 1) # percent, or a share
         rows = zip(log.epoch, error, log.valid_loss)
         return {int(epoch): {f'{split}_accuracy': 1 - wrong, f'{split}_loss': loss} for epoch, wrong, loss in rows}

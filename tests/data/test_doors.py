@@ -19,12 +19,13 @@ from PIL import Image
 from noisykit.__main__ import read_settings_file
 from noisykit.audit.look import look_at
 from noisykit.data.folders import download_dataset
-from noisykit.data.formats import read_class_list, read_csv, read_idx, read_tfrecords
-from noisykit.data.images import decode
+from noisykit.data.formats import read_class_list, read_idx, read_tfrecords
+from noisykit.data.pixels import decode
 from noisykit.data.noise import load_noise
 from noisykit.data.openset import read_training_images
 from noisykit.data.scan import image_endings, scan_classes
 from noisykit.data.source import load_dataset
+from noisykit.data.tables import read_table
 from noisykit.detection.dynamics import import_dynamics
 from noisykit.detection.lstm import load_detector
 from noisykit.doors import read_pickle
@@ -70,7 +71,7 @@ def checkpoint(path): return read_checkpoint(SimpleNamespace(folder=path.parent)
 def noise(path): return load_noise(path, LABELS, 10)
 def tfrecords(path): return list(read_tfrecords(path))
 def class_list(path): return read_class_list(path, 10)
-def table(path): return read_csv(path, ["path"])
+def table(path): return read_table(path, ["path"])
 def weights(path): return read_weights("cnn", path)
 def animals(path): return load_dataset("animal10n", path.parent)
 def openset(path): return read_training_images(load_dataset("digits"), path)

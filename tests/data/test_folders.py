@@ -145,6 +145,9 @@ def test_images_in_are_images_used_and_named(own):
     with refused("images are unreadable"): load_dataset("imagefolder", folder, image_size=16)
     source = load_dataset("imagefolder", folder, image_size=16, workers=0, skip_unreadable=True)
     assert len(source.train) + len(source.test) + len(source.skipped) == expected
+    for noted in ("brightness guessed: 1 (Blaue Tüten/dim.tif). The file does not say which value is white",
+                  "several pictures: 1 (Blaue Tüten/moving.webp)", "all transparent: 1 (Blaue Tüten/nothing.png)"):
+        assert noted in source.found
     assert len(list_images(folder)) == expected
 
 def test_the_audit_of_it(own, tmp_path, capsys):

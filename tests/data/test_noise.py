@@ -95,7 +95,8 @@ def test_columns(tmp_path):
 
 def test_an_array_of_another_size(tmp_path):
     np.save(tmp_path/"labels.npy", np.eye(10))
-    with refused("has 100 labels, the data set has 10"): load_noise(tmp_path/"labels.npy", TRUE[:10], 10)
+    with refused(text="of shape (10, 10), and one label a sample is needed, such as the place of the largest value"):
+        load_noise(tmp_path/"labels.npy", TRUE[:10], 10)
 
 NO_RULES = [
     "4,[5],0.4",

@@ -39,7 +39,7 @@ def test_a_probe_of_foreign_images():
         split(digits, foreign, probe=[3, 4, 5])
 
 WRONG_FILES = [
-    ("", "names no image"),
+    ("", "it is empty"),
     ("index\n", "names no image"),
     ("-1", "'-1'"),
     ("1.0", "'1.0'"),

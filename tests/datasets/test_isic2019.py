@@ -85,8 +85,7 @@ def no_lesion_id(folder): (folder/META).write_text("image,lesion\na,b\n")
 
 def one_lesion(folder): write_lesions(folder, ["same"]*12 + [""]*112)
 
-TWO_CLASSES = ("each row of .* must hold one 1 and otherwise 0; 112 do not, the first is that of image "
-               "'ISIC_0000012_downsampled'")
+TWO_CLASSES = "112 of the 124 rows of .* do not hold one 1 and otherwise 0; the first is in line 1"
 NO_LESION_ID = (r"must have the columns image, lesion_id; it has image, lesion: remove or rename the file to hold "
                 "out image by image")
 # name -> what is done to the folder, what is said
@@ -98,12 +97,12 @@ WRONG = {
     "columns": (changed(lambda table: table.rename(columns=dict(AK="AKIEC"))),
                 "must have the columns image, MEL, .*; it has image, MEL, NV, BCC, AKIEC"),
     "two classes": (column(MEL=1.), TWO_CLASSES),
-    "no class": (column(MEL=0.), "12 do not"),
-    "not a number": (column(UNK="no"), "124 do not"),
-    "half": (column(UNK=.5), "124 do not"),
-    "negative": (column(UNK=-1.), "124 do not"),
+    "no class": (column(MEL=0.), "12 of the 124 rows of .* do not hold"),
+    "not a number": (column(UNK="no"), "124 of the 124 rows of .* do not hold"),
+    "half": (column(UNK=.5), "124 of the 124 rows of .* do not hold"),
+    "negative": (column(UNK=-1.), "124 of the 124 rows of .* do not hold"),
     "twice": (changed(lambda table: pd.concat([table, table[:3]])),
-              "names 3 images twice; the first is 'ISIC_0000000_downsampled'"),
+              "name an image that was there before; the first is in line "),
     "no rows": (changed(lambda table: table[:0]), "has no rows"),
     "empty": (written(b""), "cannot be read as csv"),
     "binary": (written(bytes(range(128, 256))*9), "cannot be read as csv"),

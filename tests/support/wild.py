@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import rasters
+
 PAGE = Path(__file__).resolve().parents[2]/"nbs/data/files.ipynb"
 
 @dataclass
@@ -23,10 +25,18 @@ class Row:
     paths: tuple = () # added to a folder with classes a and b: 'c/1.png'; 'c/' is a folder; 'c -> a' a link
     refused: bool = False # whether `says` is the message of an error
     alone: bool = False # nothing else is in the folder
+    holds: object = "" # the content of a file, as text, bytes or what the tests of the section make of it
 
 NFC, NFD = (unicodedata.normalize(form, "Tüten") for form in ("NFC", "NFD"))
 
-# section of the page -> rows; tests/data/test_folders.py makes those of Folders
+def table(*rows, heading="text,label", end="\n", code="utf-8"):
+    "A csv as bytes"
+    return end.join([heading, *rows, ""]).encode(code)
+
+MORE = "more,b", "and more,b" # two rows that nothing is wrong with
+
+# section of the page -> rows; those of Folders are made in tests/data/test_folders.py, those of Pictures in
+# test_pixels.py, the others in test_tables.py
 TABLE = {
     "Folders": [
         Row("numbers as class names", "in the order of their values, 2 before 10", "in 4 classes: 2 1, 10 1, a 3, b 3",
@@ -88,6 +98,141 @@ TABLE = {
         Row("less than two classes", "an error, with the folder that may be meant", "is that the one?",
             ("download/images/a/1.png", "download/images/b/1.png", "download/pictures/1.png"), True, True),
     ],
+    "Pictures": rasters.KINDS,
+    "Tables": [
+        Row("UTF-8 with a mark (Excel), UTF-16 with a mark (Excel's Unicode text)", "read",
+            "4 texts in 2 classes: a 2, b 2", holds=table("Grüße,a", "Öl,a", *MORE, code="utf-16")),
+        Row("Latin-1, Windows-1252: whatever is not UTF-8", "read as Windows-1252; a question",
+            "question: is 'Grüße' in line 2 spelled right? The file is not UTF-8, and was read as Windows-1252",
+            holds=table("Grüße,a", "Öl,a", *MORE, code="cp1252")),
+        Row("semicolons, tabs or bars between the fields", "read; said", "fields are separated by semicolons",
+            holds=table("one, two;a", "three;a", "four;b", "five;b", heading="text;label")),
+        Row("line ends of Windows or of an old Mac", "read", "4 texts in 2 classes: a 2, b 2",
+            holds=table("one,a", "two,a", *MORE, end="\r")),
+        Row("commas, quotes and line breaks inside quotes", "read; line breaks are counted",
+            "1 row over several lines, the first from line 2 on",
+            holds=table('"one, ""two""\nthree",a', 'four,a', *MORE)),
+        Row("a space before a quote", "read without it", "4 texts in 2 classes: a 2, b 2",
+            holds=table('a, "one, two"', "a, three", "b, four", "b, five", heading="label,text")),
+        Row("a comma in a text that is not in quotes", "an error",
+            "line 2 has 3 fields and the heading 2, so a field that holds a comma needs quotes around it; 2 such lines",
+            refused=True, holds=table("one, two,a", "three, four,a", *MORE)),
+        Row("a row with too few fields", "an error", "(line 3 has 1 field and the heading 2; 1 such line)",
+            refused=True, holds=table("one,a", "two", *MORE)),
+        Row("a quote that is not closed", "an error", "(line 3: a quote is opened and never closed)",
+            refused=True, holds=table("one,a", '"two,a', *MORE)),
+        Row("a quote in the middle of a field in quotes", "an error",
+            "(line 2: a quote ends before its field does; a quote inside a field is written twice)",
+            refused=True, holds=table('"one "two" three",a', *MORE)),
+        Row("zero bytes, UTF-16 without a mark", "an error", "(line 3 holds a zero byte): save it as UTF-8",
+            refused=True, holds=table("one,a", "t\0wo,a", *MORE)),
+        Row("commas at the ends of lines", "left out where nothing stands behind them",
+            "4 texts in 2 classes: a 2, b 2",
+            holds=table("one,a,,", "two,a,,", "three,b,,", "four,b", heading="text,label,,")),
+        Row("blank lines, rows without any value", "left out; the rows are counted",
+            "2 rows without any value left out",
+            holds=table("one,a", "", ",", "two,a", *MORE, ",")),
+        Row("no heading", "an error", "it has one, a: the first line must name the columns",
+            refused=True, holds=table("two,a", *MORE, heading="one,a")),
+        Row("a heading in other case, spaces around it", "read; other case is said", "column 'Label' is read as label",
+            holds=table("one,a", "two,a", *MORE, heading=" text , Label")),
+        Row("two columns of one name", "an error", "(two columns are called 'label')",
+            refused=True, holds=table("one,a,b", heading="text,label,label")),
+        Row("spaces around labels", "cut off; said", "spaces cut off from 2 labels, the first is ' a' in line 2",
+            holds=table("one, a", "two,a ", *MORE)),
+        Row("labels `1` and `1.0`", "one class, where all labels are whole numbers; said",
+            "all labels are whole numbers, so '1.0' is taken as '1'",
+            holds=table("one,1", "two,1.0", "three,2", "four,2")),
+        Row("labels that look alike otherwise: `Cat` and `cat`, `1` and `01`, an accent stored in two ways",
+            "two classes; a question", "are 'Cat' and 'cat' one class? They differ only in upper and lower case",
+            holds=table("one,Cat", "two,Cat", "three,cat", "four,cat")),
+        Row("a label in quotes, with spaces or `.0`", "stays as it is; a question",
+            "are '1' and '1.0' one class? They differ only in how a number is written",
+            holds=table('one,"1.0"', 'two,"1.0"', "three,1", "four,1")),
+        Row("`NA`, `None`, `null`, `nan` as a label", "a class of that name; a question",
+            "is 'NA' a label, or was it missing? 2 rows with such a word as label, the first in line 2",
+            holds=table("one,NA", "two,NA", *MORE)),
+        Row("the same as a text", "a text; a question",
+            "is 'nan' a text, or was it missing? 1 row with such a word as text, the first in line 3",
+            holds=table("one,a", "nan,a", *MORE)),
+        Row("a label or a text that is missing", "an error", "have no label; the first is in line 3",
+            refused=True, holds=table("one,a", "two, ", *MORE)),
+        Row("a line break or control character in a label", "an error",
+            "have a line break or another control character in their label; the first is in line 2",
+            refused=True, holds=table('one,"a\nb"', *MORE)),
+        Row("numbers as labels", "in the order of their values", "4 texts in 2 classes: 9 2, 10 2",
+            holds=table("one,10", "two,10", "three,9", "four,9")),
+    ],
+    "Noise files": [
+        Row("a csv with its rows in another order, or the index that pandas writes", "an error",
+            "is in another order or for another data set: its column index says 39 in row 0, where 0 is expected",
+            refused=True, holds=("csv", dict(index=range(39, -1, -1), label_noisy="given"))),
+        Row("names of files in another order, also without their folders", "an error",
+            "its column file says b/19.png in row 0, where a/0.png is expected (40 of 40 rows)",
+            refused=True, holds=("csv", dict(file="moved", label_noisy="given"))),
+        Row("labels of other data (`label`, `clean_label`)", "an error",
+            "is for another data set or order: its column label differs from the true labels at 40 of 40 samples",
+            refused=True, holds=("csv", dict(label="moved", label_noisy="given"))),
+        Row("index, file and label that fit", "said", "compared row by row: index, file, label",
+            holds=("csv", dict(index=range(40), file="file", label="own", label_noisy="given"))),
+        Row("labels alone", "a question", "are the labels in the order of the training set? No column says so; "
+            "75.0% agree with the data set's own, 25.0% would by chance", holds=("npy", "given")),
+        Row("shape [N, 1]", "read as [N]", "40 labels in label_noisy, 25.000% of them wrong", holds=("npy", "column")),
+        Row("a row of 0 and 1 for each sample (one-hot)", "an error",
+            "holds label_noisy of shape (40, 4), and one label a sample is needed, such as the place of the largest "
+            "value in each row: save labels.argmax(1)", refused=True, holds=("npy", "hot")),
+        Row("names of classes", "read as those classes", "40 labels in label_noisy, 25.000% of them wrong",
+            holds=("csv", dict(label="own", label_noisy="names"))),
+        Row("names that are none", "an error",
+            "label 'cow' of sample 3 is neither a number 0..3 nor the name of a class "
+            "(cat, dog, hen, owl) (1 such)", refused=True, holds=("csv", dict(label_noisy="cow"))),
+        Row("whole numbers as floats", "read", "25.000% of them wrong", holds=("npy", "floats")),
+        Row("nan, a missing value", "an error", "label nan of sample 3 is no whole number: labels are 0..3 (1 such)",
+            refused=True, holds=("npy", "nan")),
+        Row("labels from 1 on, or of another data set", "an error",
+            "label 4 of sample 3 is out of range: labels are 0..3 (10 such)", refused=True, holds=("npy", "from one")),
+        Row("coarse labels where the classes are fine", "an error",
+            "holds superclasses (coarse labels): 100% agree with those of the data set, and 25% with its 4 classes",
+            refused=True, holds=("npy", "coarse")),
+        Row("coarse labels beside fine ones (CIFAR-100N), and a column that names the coarse ones", "an error",
+            "its column clean_coarse_label differs from the true labels at 30 of 40 samples", refused=True,
+            holds=("pt", dict(clean_label="own", noisy_label="given", noisy_coarse_label="coarse",
+                              clean_coarse_label="coarse"))),
+        Row("another length", "an error", "has 39 labels, the data set has 40", refused=True, holds=("npy", "short")),
+        Row("a file for the test set", "an error",
+            "has 12 labels, the data set has 40; its test part has 12, but given labels are for the training",
+            refused=True, holds=("npy", "test")),
+        Row("`.npz` or `.pt` with several arrays", "the column is taken; else an error that names them",
+            "has no column label_noisy; column names one of clean_label, worse_label, aggre_label", refused=True,
+            holds=("npz", dict(clean_label="own", worse_label="given", aggre_label="given"))),
+        Row("an `.npy` of Python objects, such as a dictionary", "an error; nothing of it is run",
+            "it asks for Python objects", refused=True, holds=("npy", "objects")),
+        Row("a csv with semicolons, True and False of a spreadsheet, any encoding", "as in other tables",
+            "fields are separated by semicolons", holds=("csv;", dict(label="own", label_noisy="given"))),
+        Row("a csv without a heading", "an error",
+            "has no column label_noisy; column names one of 1 (its first line must name the columns)",
+            refused=True, holds=("csv", dict([("1", "given")]))),
+    ],
+    "Texts": [
+        Row("upper case, apostrophes, digits", "words in lower case", "don't | pay | 1 | 000",
+            holds="Don't pay 1,000!"),
+        Row("accents, stored as one letter or as two (NFC, NFD)", "the same words", "café | über",
+            holds="Cafe\u0301 über"),
+        Row("Devanagari, Tamil, Bengali ... (letters with marks)", "whole words", "हिन्दी | में",
+            holds="हिन्दी में"),
+        Row("Arabic and Hebrew, with signs for vowels", "whole words, with their signs", "كِتَابٌ | שָׁלוֹם",
+            holds="كِتَابٌ שָׁלוֹם"),
+        Row("Persian with joiners inside words", "whole words", "می\u200cخواهم",
+            holds="می\u200cخواهم"),
+        Row("Korean, stored as letters or as syllables", "the same words", "한국어",
+            holds="\u1112\u1161\u11ab국어"),
+        Row("Chinese, Japanese (no spaces)", "pairs of neighbouring letters", "日本 | 本語 | ok | 猫",
+            holds="日本語, OK, 猫"),
+        Row("Thai, Lao, Khmer, Burmese (no spaces, with marks)", "pairs of letters with their marks", "นี่ดี | ดีก",
+            holds="นี่ดีก"),
+        Row("emoji", "each a word", "👍🏽 | 👩\u200d👧 | 🇮🇳 | ❤",
+            holds="👍🏽👩\u200d👧🇮🇳❤\ufe0f"),
+    ],
 }
 
 # ---- the page
@@ -145,7 +290,8 @@ def make(root, row):
 
 def practitioner(root):
     """Everything at once: names with spaces, umlauts and Japanese letters, case twins, nested, a class of three images,
-    an empty one, a loose file; RGBA, palette, 16 bits, turned by EXIF, webp, broken, zero bytes; links; hidden junk.
+    an empty one, a loose file; RGBA, palette, 16 and 12 bits, turned by EXIF, webp, an animation, nothing to see,
+    a copy that lies on its side, broken, zero bytes; links; hidden junk.
     Returns the files that should be used, those that cannot be read among them"""
     classes = {"Blaue Tüten": 12, "りんご": 10, "Bag": 8, "bag": 8, "Taschen/alt": 5, "Taschen/neu": 5, "selten": 3}
     for label, count in classes.items(): add(root, [f"{label}/{number:02}.png" for number in range(count)])
@@ -169,7 +315,12 @@ def _odd_pictures(folder): # how many
     picture(3, 24).save(folder/"net.webp")
     picture(4, 24).convert("CMYK").save(folder/"print.jpeg")
     picture(5, 24).save(folder/"old.gif")
-    return 7
+    Image.fromarray(grey//16).save(folder/"dim.tif")
+    picture(6, 24).save(folder/"moving.webp", save_all=True, append_images=[small])
+    Image.new("RGBA", (24, 24), (200, 30, 30, 0)).save(folder/"nothing.png")
+    picture(7, 24).transpose(Image.Transpose.ROTATE_90).save(folder/"lying.png")
+    picture(7, 24).save(folder/"upright.png")
+    return 12
 
 def _broken_pictures(folder): # how many
     with open(folder/"cut.jpg", "wb") as file: picture(6, 64).save(file, "JPEG")
