@@ -65,7 +65,7 @@ def all_gather(t:Tensor # [n, ...] floats, a part as `shard` cuts it
               )->Tensor: # [sum of all n, ...], without a graph
     "The parts of all processes, put together again"
     if alone(): return t.detach()
-    n = int(all_sum([t.new_full((), len(t), dtype=torch.float64)])[0])
+    n = int(all_sum([torch.tensor(float(len(t)))])[0]) # on the CPU: nothing waits for a GPU
     places = shard(torch.arange(n, device=t.device))
     return all_sum([t.new_zeros(n, *t.shape[1:]).index_copy(0, places, t.detach())])[0]
 

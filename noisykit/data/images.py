@@ -61,7 +61,7 @@ class TensorImages:
 
     def take(self, index:np.ndarray|Tensor|list):
         "Some of the images"
-        return self.with_pixels(self.pixels[torch.as_tensor(np.array(index), device=self.pixels.device)])
+        return self.with_pixels(self.pixels[send(torch.as_tensor(np.array(index)), self.pixels.device)])
     subset = take
 
     def batches(self, batches:list, # index tensors

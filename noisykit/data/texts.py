@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..numerics import send
+
 # %% ../../nbs/data/texts.ipynb #def-scripts
 MARKS = ''.join(letter for letter in map(chr, range(0x20000)) if unicodedata.category(letter)[0] == 'M')
 JOINERS = '\u200c\u200d'
@@ -107,7 +109,7 @@ class Texts:
     def take(self, index:np.ndarray|Tensor|list):
         "Some of the texts"
         rows = np.array(index)
-        tokens = self.tokens[torch.as_tensor(rows, device=self.tokens.device)]
+        tokens = self.tokens[send(torch.as_tensor(rows), self.tokens.device)]
         return replace(self, tokens=tokens, texts=self.texts[rows])
     subset = take
 
@@ -115,4 +117,4 @@ class Texts:
         "int64 [B, L] for each index tensor in `batches`; ValueError for second views"
         if second is not None:
             raise ValueError("texts have no augmentation, so no second view: this method is for images")
-        return (self.tokens[rows] for rows in batches)
+        return (self.tokens[send(rows, self.tokens.device)] for rows in batches)

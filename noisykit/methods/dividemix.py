@@ -23,7 +23,8 @@ from ..data.split import Data
 from .mo import copied
 from .semi import check_pictures, mixup, sharpen
 from ..networks import create_network
-from ..processes import all_sum, from_first, world
+from ..numerics import send
+from ..processes import all_sum, from_first, shard, world
 from ..streams import stream, torch_stream
 from ..train.batchnorm import set_batch_norm, train_mode
 from ..train.evaluate import evaluation_mode
@@ -64,7 +65,7 @@ def in_steps(labelled:Tensor, # bool [N]
              seed:int, purpose:str # of the order
             )->list: # positions [n], for each step
     "Once through the labelled samples, each step with as many unlabelled ones where there are enough"
-    with_label, without = (rows.nonzero()[:, 0].cpu() for rows in (labelled, ~labelled))
+    with_label, without = (rows.nonzero()[:, 0] for rows in (labelled, ~labelled))
     steps = [with_label[i] for i in epoch_batches(len(with_label), batch_size, seed, purpose)]
     sizes = [min(len(step), len(without)) for step in steps]
     random = torch_stream(seed, f'unlabelled {purpose}')
@@ -152,9 +153,10 @@ class DivideMixBeliefs(DivideMixSettings):
 
     def remember(self, w:Tensor): # [2, N]
         "Each network's opinion, and the labelled samples that it makes for the other one"
-        options, least = self.options, self.trainer.config.batch_size
-        self.w = w.to(self.trainer.device, torch.get_default_dtype())
-        self.labelled = torch.stack([divided(own, options.p_threshold, least) for own in self.w]).flip(0)
+        options, least, w = self.options, self.trainer.config.batch_size, w.to('cpu', torch.get_default_dtype())
+        self.w = w.to(self.trainer.device)
+        # on the CPU, where steps are planned
+        self.labelled = torch.stack([divided(own, options.p_threshold, least) for own in w]).flip(0)
 
     def begin_epoch(self, epoch:int):
         "After the warm-up, both networks judge all samples before the epoch's first step"
@@ -201,7 +203,7 @@ class DivideMixRecord(DivideMixBeliefs):
         "How many samples keep their labels, and how many of these labels are right; nothing before the first division"
         if not self.losses.shape[1]: return {}
         noise = self.trainer.data.noise
-        kept = self.labelled.cpu().numpy() & (noise.true >= 0) # [2, N]
+        kept = self.labelled.numpy() & (noise.true >= 0) # [2, N]
         purity = [(noise.true == noise.given)[rows].mean() if rows.any() else np.nan for rows in kept]
         return dict(labelled=float(self.labelled.double().mean()), labelled_purity=float(np.mean(purity)))
 
@@ -217,16 +219,17 @@ def mean_prediction(net:nn.Module, views:list)->Tensor: # pictures [B, ...], eac
 
 # %% ../../nbs/methods/dividemix.ipynb #def-mixed-loss
 def mixed_loss(logits:Tensor, target:Tensor, # [2B, C] of both views of this process's samples
-               labelled:Tensor, # bool [2B]
+               labelled:Tensor, # bool [2B], on the CPU
                size:int, # samples of the batch, over all processes
                lambda_u:float
               )->Tensor: # scalar, this process's share
     "Cross entropy of labelled samples, squared error of the others, and a penalty that keeps all classes in use"
     logits = full_precision(logits)
     p, prior = logits.softmax(1), 1/logits.shape[1]
-    n_labelled, n_others = all_sum([labelled.sum().double(), (~labelled).sum().double()])
-    believed = F.cross_entropy(logits[labelled], target[labelled], reduction='sum')/n_labelled
-    guessed = ((p - target)[~labelled]**2).sum()*prior/n_others.clamp(min=1)
+    known, others = (send(rows.nonzero()[:, 0], logits.device) for rows in (labelled, ~labelled))
+    n_known, n_others = all_sum([p.new_full((), len(rows), dtype=torch.float64) for rows in (known, others)])
+    believed = F.cross_entropy(logits[known], target[known], reduction='sum')/n_known
+    guessed = ((p - target)[others]**2).sum()*prior/n_others.clamp(min=1)
     mine = p.sum(0)/(2*size)
     mean = mine + all_sum([mine])[0] - mine.detach() # of all processes, with this one's graph
     penalty = (prior*(prior/mean).log()).sum()
@@ -244,8 +247,8 @@ class DivideMix(DivideMixRecord):
     def rows(self, epoch:int)->list: # positions [n], for each step
         "The steps of the first network, then those of the second"
         first, second = self.rows_of(0, epoch), self.rows_of(1, epoch)
-        self.steps = len(first), len(second)
-        return [*first, *second]
+        self.steps, self.planned = (len(first), len(second)), [*first, *second]
+        return self.planned
 
     def rows_of(self, k:int, epoch:int)->list: # positions [n], for each step
         "Which samples network k sees"
@@ -258,7 +261,7 @@ class DivideMix(DivideMixRecord):
         k = int(batch.step >= self.steps[0])
         net, other = self.nets[k], self.nets[1 - k]
         if batch.epoch <= self.warm_up: return Step(self.plain_loss(batch, net(batch.x)))
-        labelled, w = self.labelled[k][batch.rows], self.w[1 - k][batch.rows][:, None]
+        labelled, w = self.labelled[k][shard(self.planned[batch.step])], self.w[1 - k][batch.rows][:, None]
         x, target = self.mixed(batch, self.targets(batch, net, other, labelled, w))
         divided_for = batch.epoch - 1 - self.warm_up + (batch.step - k*self.steps[0])/self.steps[k] # epochs
         lambda_u = self.options.lambda_u*min(1., divided_for/self.options.ramp)
@@ -271,11 +274,11 @@ class DivideMix(DivideMixRecord):
 
     @torch.no_grad()
     def targets(self, batch:Batch, net:nn.Module, other:nn.Module, labelled:Tensor, w:Tensor)->Tensor: # [B, C]
-        "Refined labels and guessed ones, sharpened; `labelled` bool [B], `w` [B, 1]"
-        views, rest = (batch.x, batch.second_view), ~labelled
+        "Refined labels and guessed ones, sharpened; `labelled` bool [B], on the CPU, `w` [B, 1]"
+        views, rest = (batch.x, batch.second_view), send((~labelled).nonzero()[:, 0], batch.x.device)
         p = mean_prediction(net, views)
         target = w*batch.targets(p.shape[1]) + (1 - w)*p
-        if rest.any():
+        if len(rest):
             with evaluation_mode(other): q = mean_prediction(other, [x[rest] for x in views])
             target[rest] = (p[rest] + q)/2
         return sharpen(target, self.options.T)

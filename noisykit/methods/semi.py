@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.images import FolderImages, TensorImages
+from ..numerics import send
 from ..processes import all_gather, all_sum, shard
 
 # %% ../../nbs/methods/semi.ipynb #class-normed
@@ -17,7 +18,7 @@ class _Normed(torch.autograd.Function):
     "v*scale, where scale makes the mean square over all processes 1"
     @staticmethod
     def forward(ctx, v):
-        n, squares = all_sum([v.new_tensor(v.numel(), dtype=torch.float64), (v.double()**2).sum()])
+        n, squares = all_sum([v.new_full((), v.numel(), dtype=torch.float64), (v.double()**2).sum()])
         scale = (squares/n + 1e-8).rsqrt().to(v.dtype)
         ctx.kept = v, scale, n
         return v*scale
@@ -60,8 +61,9 @@ def mixup(groups:list, # [(pictures [B, ...], targets [B, C])], this process's p
     gathered = [(all_gather(pictures), all_gather(targets)) for pictures, targets in groups]
     everybody = [torch.cat(parts) for parts in zip(*gathered)] # pictures, targets
     n, like = len(everybody[0]), everybody[0]
-    partner = torch.randperm(n, generator=generator).to(like.device)
-    shares = first_shares(n, generator, beta).to(like) if share is None else like.new_full((n,), share)
+    partner = send(torch.randperm(n, generator=generator), like.device)
+    if share is None: shares = send(first_shares(n, generator, beta).to(like.dtype), like.device)
+    else: shares = like.new_full((n,), share)
     mixed, start = [], 0
     for group, (whole, _) in zip(groups, gathered):
         mine = start + shard(torch.arange(len(whole), device=like.device)) # positions among everybody

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..numerics import send
 from ..processes import shard
 from ..streams import torch_stream
 from ..train.method import Batch, Method, Step, method, option
@@ -36,4 +37,4 @@ class SLN(Method):
         if batch.corrected: return batch.y
         random = torch_stream(self.trainer.config.seed, f'sln {self.trainer.steps}')
         z = shard(torch.randn(batch.size, C, generator=random))
-        return batch.targets(C) + self.options.sigma*z.to(batch.y.device)
+        return batch.targets(C) + self.options.sigma*send(z, batch.y.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..processes import all_sum, world
+from .tangents import rule
 
 # %% ../../nbs/train/batchnorm.ipynb #def-project
 def _sum(t): return t.to(torch.promote_types(t.dtype, torch.float32)).sum([i for i in range(t.dim()) if i != 1])
@@ -31,7 +32,7 @@ class _Synced(torch.autograd.Function):
     It also returns mean, variance [C] and the number of values a channel"""
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        n, total = all_sum([x.new_tensor(x.numel()//x.shape[1], dtype=torch.float64), _sum(x)])
+        n, total = all_sum([x.new_full((), x.numel()//x.shape[1], dtype=torch.float64), _sum(x)])
         mean = (total/n).to(total.dtype)
         var = (all_sum([_sum((x - _wide(mean, x))**2)])[0]/n).to(total.dtype)
         scale = (var + eps).rsqrt()
@@ -59,6 +60,10 @@ class _Synced(torch.autograd.Function):
         if dbias is not None: dy = dy + _wide(dbias, normed)
         return dy, None, None, None
 
+# %% ../../nbs/train/batchnorm.ipynb #def-synced-rule
+@rule('_SyncedBackward')
+def _synced(node, dx, dweight=None, dbias=None): return _Synced.jvp(node, dx, dweight, dbias, None)
+
 # %% ../../nbs/train/batchnorm.ipynb #class-syncedbatchnorm-nn-mod
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     "Batch norm whose training statistics are those of all processes' batches"
@@ -74,7 +79,7 @@ class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     def _follow(self, mean, var):
         "Move the running statistics towards those of a batch"
         self.num_batches_tracked += 1
-        share = 1/float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        share = 1/self.num_batches_tracked.to(self.running_mean) if self.momentum is None else self.momentum
         self.running_mean.lerp_(fwAD.unpack_dual(mean).primal.to(self.running_mean.dtype), share)
         self.running_var.lerp_(fwAD.unpack_dual(var).primal.to(self.running_var.dtype), share)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from sklearn.metrics import recall_score
 from torch import Tensor, nn
 
+from ..numerics import send
 from ..processes import all_sum, shard
 
 # %% ../../nbs/train/evaluate.ipynb #def-evaluation-mode
@@ -40,7 +41,7 @@ def predict(net:nn.Module,
     parts = [part for part in shard(torch.arange(len(index))).split(batch_size) if len(part)]
     batches = images.batches([index[part] for part in parts], key)
     with evaluation_mode(net):
-        for part, x in zip(parts, batches): logits[part.to(logits.device)] = net(x).to(logits.dtype)
+        for part, x in zip(parts, batches): logits[send(part, logits.device)] = net(x).to(logits.dtype)
     return all_sum([logits])[0]
 
 # %% ../../nbs/train/evaluate.ipynb #def-evaluate
