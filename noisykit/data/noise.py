@@ -127,14 +127,16 @@ def none(num_classes, rate):
 @law
 def symmetric(num_classes, rate):
     "A flipped label goes to one of the other C-1 classes; all of the rate is wrong labels"
-    return (1 - rate)*np.eye(num_classes) + rate*_others(num_classes)
+    _check_enough('symmetric', num_classes, 2)
+    return (1 - rate)*np.eye(num_classes) + rate*(1 - np.eye(num_classes))/(num_classes - 1)
 
 @law
 def uniform(num_classes, rate):
     "A redrawn label goes to any of the C classes, the true one too; rate*(C-1)/C is wrong"
     return (1 - rate)*np.eye(num_classes) + rate/num_classes
 
-def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
+def _check_enough(law, classes, least):
+    if classes < least: raise ValueError(f"the law {law!r} needs {least} classes or more; got {classes}")
 
 # %% ../../nbs/data/noise.ipynb #asymmetric
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
@@ -209,7 +211,7 @@ def flip2(num_classes, rate, map_seed:int=1):
     return _drawn_map('flip2', num_classes, rate, 2, map_seed)
 
 def _drawn_map(name, C, rate, n, map_seed):
-    if C <= n: raise ValueError(f"the law {name!r} needs {n + 1} classes or more; got {C}")
+    _check_enough(name, C, n + 1)
     if not 0 <= map_seed < 2**32:
         raise ValueError(f"noise option map_seed must be a whole number from 0 to 2**32 - 1; got {map_seed}")
     T, rng = (1 - rate)*np.eye(C), np.random.RandomState(map_seed)
@@ -247,7 +249,8 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
 # %% ../../nbs/data/noise.ipynb #def-check-labels-labels-num
 def check_labels(labels, num_classes:int)->np.ndarray: # int64 [N]
     "`labels` as int64 [N]; ValueError if one is not a whole number in 0..num_classes-1"
-    given, last = np.asarray(labels), num_classes - 1
+    try: given, last = np.asarray(labels), num_classes - 1
+    except ValueError: raise ValueError("labels must be one number a sample; got lists of several lengths") from None
     if given.ndim != 1: raise ValueError(f"labels must be one number a sample, shape [N]; got shape {given.shape}")
     number = pd.to_numeric(pd.Series(given), errors='coerce').to_numpy()
     odd = np.flatnonzero(np.isnan(number.astype(float)) | (number != np.floor(number)))
