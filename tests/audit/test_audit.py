@@ -255,7 +255,7 @@ REFUSED = {
     "inside": (dict(data_dir="{d}/few", run_dir="{d}/few/run"), "is inside data_dir"),
     "columns": (dict(data_dir="{d}/columns.csv"), "must have the columns path, label; it has file, label"),
     "gone": (dict(data_dir="{d}/gone.csv"), "1 of the 1 images in"),
-    "twice": (dict(data_dir="{d}/twice.csv"), "names 1 images twice"),
+    "twice": (dict(data_dir="{d}/twice.csv"), "twice.csv name an image that was there before; the first is in line 3"),
     "same label": (dict(data_dir="{d}/same.csv"), "has one label, 'a'"),
     "no label": (dict(data_dir="{d}/empty.csv"), "have no label"),
     "folds": (dict(data_dir="{d}/few", folds=1), "folds must be a whole number of at least 2"),
