@@ -482,7 +482,8 @@ def _check_fine(given, own, source, path):
 def _block(path, column, own, given, rate, found, compared):
     "What is printed and kept about a noise file"
     lines = [f"what I found in {path}", f"  {len(given):,} labels in {column}, {rate:.3%} of them wrong", *found]
-    if compared: return '\n'.join([*lines, f"  compared row by row: {', '.join(compared)}"])
+    if compared: lines.append(f"  compared row by row: {', '.join(compared)}")
+    if compared or (given == own).all(): return '\n'.join(lines)
     shares = [np.bincount(labels, minlength=max(own.max(), given.max()) + 1)/len(own) for labels in (own, given)]
     agree, chance = (given == own).mean(), shares[0] @ shares[1]
     lines.append("  question: are the labels in the order of the training set? No column says so; "
