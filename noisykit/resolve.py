@@ -111,9 +111,12 @@ def check_method(config:Config, composition:Composition, given:dict):
     method, name = composition.method, config.method
     if method.needs_probe and not (config.probe_size or config.probe_file):
         raise ValueError(f"method {name!r} needs a probe: set probe_size to the number of clean samples")
-    for setting, value in (('meta_level', 'last'), ('unmoved_slope', 'literal')):
-        if given.get(setting) == value and not method.looks_ahead:
+    for setting in ('meta_level', 'meta_every', 'unmoved_slope'):
+        if given.get(setting) not in (None, getattr(Config, setting)) and not method.looks_ahead:
             raise ValueError(f"{setting} has no meaning with method {name!r}, which does not look ahead")
+    if config.meta_every > 1 and not method.can_wait:
+        raise ValueError(f"meta_every must be 1 with method {name!r}: what it learns in a meta step holds for the "
+                         "samples of that batch alone")
     if config.dynamics == 'training' != method.dynamics:
         raise ValueError(f"method {name!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
     if restarts(config.schedule) and method.dynamics == 'evaluation':
