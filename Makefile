@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN    ?= runs/l2r-mnist5k
 ARGS   ?=
+SEED   ?= $(shell date +%s)
 
 BIN   := $(VENV)/bin
 # touched when everything is installed; a second make installs nothing
@@ -18,7 +19,8 @@ help:
 	@echo "               (RUN=folder; other parameters: ARGS='-p epochs 2')"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make test      every check and test"
-	@echo "make test-long a hundred kills of runs, some minutes"
+	@echo "make test-long a hundred kills of runs, and 50,000 examples for the property tests; half an hour"
+	@echo "               (SEED=7: other examples, always the same for a seed)"
 	@echo "make prepare   after an edit: export modules, clean notebooks, README.md"
 	@echo "make docs      the site, into _docs/ (needs Quarto)"
 	@echo "make clean     remove what can be made again (not runs/, data/ or $(VENV))"
@@ -60,6 +62,7 @@ test: $(STAMP)
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist worksteal -m long tests </dev/null
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n 2 --dist worksteal --hypothesis-profile=long --hypothesis-seed=$(SEED) tests/fuzz </dev/null
 
 prepare: $(STAMP)
 	'$(BIN)/nbdev_export'
@@ -85,5 +88,5 @@ lab: $(STAMP)
 	'$(BIN)/jupyter' lab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs/explore.ipynb
 
 clean:
-	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .hypothesis .pytest_cache .ruff_cache *.egg-info build dist
 	find nbs noisykit tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

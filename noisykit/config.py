@@ -61,6 +61,7 @@ class Config:
     device:str|None = setting(None, place=True) # cpu, cuda, cuda:1; None: cuda where there is one
     precision:str = setting('float32', choices=('float32', 'bfloat16', 'float64'), listed=False) # bfloat16: by autocast
     engine:str = setting('jvp', choices=('jvp', 'higher'), listed=False) # of the meta-gradient
+    meta_every:int = setting(1, low=1, listed=False) # steps from one meta step to the next, where a method can wait
     meta_level:str = setting('all', choices=('all', 'last')) # what moves in a look-ahead step: all layers, or the last
     unmoved_slope:str = setting('zero', choices=('zero', 'literal'), listed=False) # of Adam's step: `train/metagrad`
     batch_norm:str = setting('local', choices=('local', 'synced', 'frozen'), listed=False) # see `set_batch_norm`

@@ -31,8 +31,9 @@ def check_type(name:str, # of the setting or option
                value, # anything
                annotation # a type or a union of types in `WORDS`
               ):
-    "ValueError unless `value` has one of the types"
+    "ValueError unless `value` has one of the types, or for a whole number that 64 bits cannot hold"
     kinds = get_args(annotation) or (annotation,)
+    if type(value) is int and not -2**63 <= value < 2**63: raise ValueError(f"{name} must be a number below 2**63")
     if type(value) in kinds or type(value) is int and float in kinds: return
     raise ValueError(f"{name} must be {' or '.join(WORDS[t] for t in kinds if t is not NoneType)}; got {value!r}")
 

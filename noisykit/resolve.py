@@ -49,11 +49,17 @@ def fill_settings(given:dict # as of `read_settings`
     settings = asdict(Config()) | given
     settings, sources = fill(settings, given, expanded(settings['method']))
     sources = {name: 'default' for name in listed_defaults() if name not in given} | sources
-    for name, instead in (('noise_rate', settings['noise_file']), ('probe_size', settings['probe_file'])):
-        if not instead: continue
-        settings[name] = None
+    for name, value in _without_effect(settings).items():
+        if name in given: continue # the checks refuse it
+        settings[name] = value
         sources.pop(name, None)
     return Config(**settings), sources
+
+def _without_effect(settings): # name -> value that says so
+    values = {} if settings['optimizer'] == 'sgd' else dict(momentum=0., nesterov=False)
+    if settings['noise_file']: values['noise_rate'] = None
+    if settings['probe_file']: values['probe_size'] = None
+    return values
 
 # %% ../nbs/run/resolve.ipynb #def-check-noise
 def check_noise(config:Config):
@@ -105,9 +111,12 @@ def check_method(config:Config, composition:Composition, given:dict):
     method, name = composition.method, config.method
     if method.needs_probe and not (config.probe_size or config.probe_file):
         raise ValueError(f"method {name!r} needs a probe: set probe_size to the number of clean samples")
-    for setting, value in (('meta_level', 'last'), ('unmoved_slope', 'literal')):
-        if given.get(setting) == value and not method.looks_ahead:
+    for setting in ('meta_level', 'meta_every', 'unmoved_slope'):
+        if given.get(setting) not in (None, getattr(Config, setting)) and not method.looks_ahead:
             raise ValueError(f"{setting} has no meaning with method {name!r}, which does not look ahead")
+    if config.meta_every > 1 and not method.can_wait:
+        raise ValueError(f"meta_every must be 1 with method {name!r}: what it learns in a meta step holds for the "
+                         "samples of that batch alone")
     if config.dynamics == 'training' != method.dynamics:
         raise ValueError(f"method {name!r} does not train on each sample once an epoch: dynamics must be 'evaluation'")
     if restarts(config.schedule) and method.dynamics == 'evaluation':

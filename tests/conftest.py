@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import warm
 from shared import once
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+# of the tests in fuzz/: a profile's examples are the same every time, or others for each --hypothesis-seed
+USUAL = dict(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+settings.register_profile("ci", derandomize=True, **USUAL)
+settings.register_profile("long", print_blob=True, **USUAL)
+settings.load_profile("ci")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 def command(notebook, out=None, yaml="", **params):

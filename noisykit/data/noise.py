@@ -24,6 +24,7 @@ import torch
 from .tables import read_flags, read_table
 from ..doors import cannot_read, open_arrays, read_torch
 from ..errors import check_name
+from ..numerics import count_of
 from ..record import write_atomically
 from ..streams import stream
 
@@ -127,14 +128,16 @@ def none(num_classes, rate):
 @law
 def symmetric(num_classes, rate):
     "A flipped label goes to one of the other C-1 classes; all of the rate is wrong labels"
-    return (1 - rate)*np.eye(num_classes) + rate*_others(num_classes)
+    _check_enough('symmetric', num_classes, 2)
+    return (1 - rate)*np.eye(num_classes) + rate*(1 - np.eye(num_classes))/(num_classes - 1)
 
 @law
 def uniform(num_classes, rate):
     "A redrawn label goes to any of the C classes, the true one too; rate*(C-1)/C is wrong"
     return (1 - rate)*np.eye(num_classes) + rate/num_classes
 
-def _others(C): return (1 - np.eye(C)) / max(C - 1, 1)
+def _check_enough(law, classes, least):
+    if classes < least: raise ValueError(f"the law {law!r} needs {least} classes or more; got {classes}")
 
 # %% ../../nbs/data/noise.ipynb #asymmetric
 MAPS = {'cifar10': {9:1, 2:0, 4:7, 3:5, 5:3}}
@@ -209,7 +212,7 @@ def flip2(num_classes, rate, map_seed:int=1):
     return _drawn_map('flip2', num_classes, rate, 2, map_seed)
 
 def _drawn_map(name, C, rate, n, map_seed):
-    if C <= n: raise ValueError(f"the law {name!r} needs {n + 1} classes or more; got {C}")
+    _check_enough(name, C, n + 1)
     if not 0 <= map_seed < 2**32:
         raise ValueError(f"noise option map_seed must be a whole number from 0 to 2**32 - 1; got {map_seed}")
     T, rng = (1 - rate)*np.eye(C), np.random.RandomState(map_seed)
@@ -247,7 +250,8 @@ def make_noise(true, # [N] integer labels, 0..num_classes-1
 # %% ../../nbs/data/noise.ipynb #def-check-labels-labels-num
 def check_labels(labels, num_classes:int)->np.ndarray: # int64 [N]
     "`labels` as int64 [N]; ValueError if one is not a whole number in 0..num_classes-1"
-    given, last = np.asarray(labels), num_classes - 1
+    try: given, last = np.asarray(labels), num_classes - 1
+    except ValueError: raise ValueError("labels must be one number a sample; got lists of several lengths") from None
     if given.ndim != 1: raise ValueError(f"labels must be one number a sample, shape [N]; got shape {given.shape}")
     number = pd.to_numeric(pd.Series(given), errors='coerce').to_numpy()
     odd = np.flatnonzero(np.isnan(number.astype(float)) | (number != np.floor(number)))
@@ -263,11 +267,12 @@ ON_TRUE_LABELS = dict(method='ce', study='idn', noise='none', probe_size=0, val_
 
 @sample_law(clean_run=ON_TRUE_LABELS, options=dict(run=str, settings=dict))
 def dependent(true, num_classes, rate, seed, scores=None):
-    """Flip the int(rate*N) samples whose most probable wrong class has the highest of `scores` [N, C],
+    """Flip the share `rate` of the samples, those whose most probable wrong class has the highest of `scores` [N, C],
     probabilities by a network that was trained on true labels"""
+    _check_enough('dependent', num_classes, 2)
     N, p = len(true), _class_probabilities(scores, len(true), num_classes)
     p[np.arange(N), true] = -np.inf
-    worst = np.argsort(-p.max(1), kind='stable')[:int(rate*N)]
+    worst = np.argsort(-p.max(1), kind='stable')[:count_of(rate, N)]
     given = true.copy()
     given[worst] = p[worst].argmax(1)
     return given, true, np.nan_to_num(transitions(true, given, num_classes))
@@ -285,10 +290,10 @@ def _class_probabilities(scores, N, C):
 # %% ../../nbs/data/noise.ipynb #sample-law-def-openset-true
 @sample_law(foreign=True, options=dict(dataset=str, data_dir=str | None))
 def openset(true, num_classes, rate, seed):
-    """int(rate*N) samples keep their label, but their image is to be replaced by one of none of the classes.
+    """The share `rate` of the samples keeps its labels; the images are to be replaced by others of none of the classes.
     There `true` is -1"""
     N, unknown = len(true), true.copy()
-    unknown[stream(seed, 'noise openset').choice(N, int(rate*N), replace=False)] = -1
+    unknown[stream(seed, 'noise openset').choice(N, count_of(rate, N), replace=False)] = -1
     return true, unknown, np.eye(num_classes)
 
 # %% ../../nbs/data/noise.ipynb #write-noise-file
@@ -478,7 +483,8 @@ def _check_fine(given, own, source, path):
 def _block(path, column, own, given, rate, found, compared):
     "What is printed and kept about a noise file"
     lines = [f"what I found in {path}", f"  {len(given):,} labels in {column}, {rate:.3%} of them wrong", *found]
-    if compared: return '\n'.join([*lines, f"  compared row by row: {', '.join(compared)}"])
+    if compared: lines.append(f"  compared row by row: {', '.join(compared)}")
+    if compared or (given == own).all(): return '\n'.join(lines)
     shares = [np.bincount(labels, minlength=max(own.max(), given.max()) + 1)/len(own) for labels in (own, given)]
     agree, chance = (given == own).mean(), shares[0] @ shares[1]
     lines.append("  question: are the labels in the order of the training set? No column says so; "

@@ -16,7 +16,6 @@ from torch import Tensor
 from ..config import Config
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup
-from ..networks import features
 from ..numerics import send
 from ..processes import shard
 from ..record import Memory
@@ -174,24 +173,23 @@ class FSR(FSRMemory):
         random = torch_stream(trainer.config.seed, f'fsr mixup {trainer.steps}')
         if self.options.mixup: (x, y), = mixup([(x, y)], random)
         elif self.options.as_published: y = smooth(y, self.options.smoothing)
-        logits, hidden = features(trainer.net, x)
+        logits = trainer.passes(x)
         loss = F.cross_entropy(logits, y, reduction='none')
         equal = torch.full_like(loss, 1/batch.size)
-        if is_warm(trainer.opt): weights, margin = self.look(batch, x, y, loss.detach(), hidden.detach())
+        if is_warm(trainer.opt): weights, margin = self.look(batch, x, y, loss.detach())
         else: weights, margin = equal, torch.zeros_like(loss)
         if batch.epoch <= self.equal: weights = equal
         values = dict(meta_margin=margin, score=self.keep_score(batch.rows, margin))
         loss = (weights*loss).sum() + self.pseudo_loss(batch, logits)
         return Step(loss, logits, weights*batch.size, values=values)
 
-    def look(self, batch:Batch, x:Tensor, y:Tensor, before:Tensor, hidden:Tensor)->tuple: # weights [B], margins [B]
-        "One look-ahead step on pictures `x` with targets `y` [B, C], losses `before` [B] and features `hidden` [B, F]"
+    def look(self, batch:Batch, x:Tensor, y:Tensor, before:Tensor)->tuple: # weights [B], margins [B]
+        "One look-ahead step on pictures `x` with targets `y` [B, C] and losses `before` [B]"
         eps, options = torch.full_like(before, 1/batch.size).requires_grad_(), self.options
         def inner(net, eps): return (eps*F.cross_entropy(net(x), y, reduction='none')).sum()
         clean = self.queue.draw(options.queue_batch, options.smoothing)
         if options.as_published: clean = in_one_batch(clean, batch, y.shape[1])
-        meta = self.trainer.look_ahead(inner, [eps], clean, lr=fixed_rate(self.trainer.opt, options.meta_lr),
-                                       known_features={x: hidden})
+        meta = self.trainer.look_ahead(inner, [eps], clean, lr=fixed_rate(self.trainer.opt, options.meta_lr))
         seen = clean.x if options.as_published else batch.x
         with torch.no_grad(): after = F.cross_entropy(meta.ahead(seen)[-len(x):], batch.y, reduction='none')
         added = 1e-5 if options.as_published else 0.

@@ -17,7 +17,6 @@ from ..config import Config
 from ..data.views import STRONG
 from ..data.split import Data
 from .semi import check_pictures, logit_norm, mixup, sharpen
-from ..networks import features
 from ..numerics import send
 from ..processes import all_gather, shard
 from ..streams import torch_stream
@@ -52,7 +51,7 @@ class IEG(IEGSettings):
     def step(self, batch:Batch)->Step:
         "The loss above; the record gets weights, chosen labels P_i(lambda*_i), and lambda* in {0, 1}"
         trainer, probe = self.trainer, self.trainer.probe()
-        logits, hidden = features(trainer.net, batch.x)
+        logits = trainer.passes(batch.x)
         strong = trainer.net(batch.second_view)
         with torch.no_grad(): g = sharpen((logit_norm(logits).softmax(1) + logit_norm(strong).softmax(1))/2)
         y = batch.targets(logits.shape[1]).to(g)
@@ -60,7 +59,7 @@ class IEG(IEGSettings):
 
         w, lam = torch.full_like(g[:, 0], 1/batch.size), torch.full_like(g[:, 0], .9)
         loss = F.cross_entropy(logits, between(lam), reduction='none')
-        if is_warm(trainer.opt): w, lam = self.choose(batch, between, w, lam, probe, {batch.x: hidden.detach()})
+        if is_warm(trainer.opt): w, lam = self.choose(batch, between, w, lam, probe)
         chosen = between(lam)
         supervised = (batch.mean(F.cross_entropy(logits, chosen, reduction='none')) + (w*loss).sum())/2
         alike = F.kl_div(strong.log_softmax(1), logits.detach().softmax(1), reduction='none').sum(1)
@@ -70,13 +69,12 @@ class IEG(IEGSettings):
     def choose(self, batch:Batch,
                between:Callable, # lambda [B] -> labels P(lambda) [B, C]
                w:Tensor, lam:Tensor, # [B], where the look-ahead step is taken
-               probe:Batch,
-               known_features:dict # pictures -> features that are known
+               probe:Batch
               )->tuple: # weights [B], label choices [B] in {0, 1}: 1 is the given label
         "Weights and choices by one look-ahead step: the gradient's size in w, its sign in lambda"
         def inner(net, w, lam): return (w*F.cross_entropy(net(batch.x), between(lam), reduction='none')).sum()
         phi, lr = [w.requires_grad_(), lam.requires_grad_()], fixed_rate(self.trainer.opt, self.options.meta_lr)
-        dw, dlam = self.trainer.look_ahead(inner, phi, probe, lr=lr, known_features=known_features).grads
+        dw, dlam = self.trainer.look_ahead(inner, phi, probe, lr=lr).grads
         return weigh(-dw, added=1e-5), (dlam < 0).to(dlam)
 
     def mixed(self, batch:Batch, g:Tensor, probe:Batch)->Tensor: # scalar

@@ -33,15 +33,13 @@ class L2R(Method):
         "sum_i w_i * cross entropy_i; the record gets w_i times the batch's size, so that 1 is plain training"
         # a process by itself counts as all of them: the gradients of all are averaged
         size = len(batch.x)*world() if self.options.reduction == 'local' else batch.size
-        weights = self.weights(batch, size)
-        logits = self.trainer.net(batch.x)
-        loss = (weights*F.cross_entropy(logits, batch.y, reduction='none')).sum()
-        return Step(loss, logits, weights=weights*size)
+        useful, losses = self.trainer.usefulness(batch, batch.y, self.options.reduction)
+        weights = self.weights(useful, size)
+        return Step((weights*losses).sum(), self.trainer.passes(batch.x), weights=weights*size)
 
-    def weights(self, batch:Batch, size:int)->Tensor: # samples of all processes -> [B], sum 1 over all of them
+    def weights(self, useful:Tensor, size:int)->Tensor: # [B], samples of all processes -> [B], sum 1 over all of them
         "Weights by what each sample would do for the probe; equal ones before Adam's first step"
-        if not is_warm(self.trainer.opt): return torch.full((len(batch.x),), 1/size, device=batch.x.device)
+        if not is_warm(self.trainer.opt): return torch.full_like(useful, 1/size)
         options = self.options
-        useful = self.trainer.usefulness(batch, batch.y, options.reduction)
         weights = weigh(useful, options.weighting, options.scale, options.reduction)
         return weights/(world() if options.reduction == 'local' else 1)

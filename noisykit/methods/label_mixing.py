@@ -30,7 +30,8 @@ def mix(beta:Tensor, # [B] in 0..1, share of the label
 # %% ../../nbs/methods/label_mixing.ipynb #class-mixupmemory
 class MixupMemory(Method):
     "Options of label mixing, and what is kept of each sample"
-    needs_probe, looks_ahead, soft = True, True, False
+    needs_probe = looks_ahead = can_wait = True
+    soft = False
     @dataclass
     class Options:
         "How the shares are learned; ValueError for options that do not go together"
@@ -68,9 +69,9 @@ class MixupHard(MixupMemory):
     "Targets between the given label and the predicted class, the share learned from a clean probe (ISIC2019 study)"
     def step(self, batch:Batch)->Step:
         "Cross entropy against beta_i*label_i + (1 - beta_i)*q_i, after beta_i was learned"
-        logits = self.trainer.net(batch.x)
+        logits = self.trainer.passes(batch.x)
         label, prediction = self.distributions(batch, logits.detach())
-        if is_warm(self.trainer.opt): self.learn(batch, label, prediction)
+        if is_warm(self.trainer.opt) and self.trainer.meta_step() is not None: self.learn(batch, label, prediction)
         beta = self.memory['beta'][batch.rows].to(label)
         target = mix(beta, label, prediction, self.options.as_written)
         if self.soft: self.memory['label'][batch.rows] = target
@@ -89,7 +90,7 @@ class MixupHard(MixupMemory):
         beta = self.memory['beta'][batch.rows].requires_grad_()
         def inner(net, beta):
             return batch.mean(F.cross_entropy(net(batch.x), mix(beta, label, prediction), reduction='none'))
-        if self.options.gradient == 'given': useful = self.trainer.usefulness(batch, batch.y)
+        if self.options.gradient == 'given': useful, _ = self.trainer.usefulness(batch, batch.y)
         else: useful = -self.trainer.look_ahead(inner, [beta]).grads[0]*batch.size
         self.memory['beta'][batch.rows] = scaled(useful, self.options.scale).sigmoid()
 
@@ -133,12 +134,13 @@ class Proposal(MixupHard):
         self.memory['weight'] = Memory(torch.ones_like(self.memory['beta'].values))
 
     def learn(self, batch:Batch, label:Tensor, prediction:Tensor): # [B, C] both
-        "Shares beta in odd steps, weights in even ones"
-        if self.trainer.steps % 2: return super().learn(batch, label, prediction)
+        "Shares beta in odd meta steps, weights in even ones"
+        if self.trainer.meta_step() % 2: return super().learn(batch, label, prediction)
         options, beta = self.options, self.memory['beta'][batch.rows].to(label)
         target = batch.y
         if options.gradient == 'mixture': target = mix(beta, label, prediction, options.as_written)
-        weights = weigh(self.trainer.usefulness(batch, target), options.weighting, options.scale)
+        useful, _ = self.trainer.usefulness(batch, target)
+        weights = weigh(useful, options.weighting, options.scale)
         self.memory['weight'][batch.rows] = weights*batch.size
 
     def weights(self, batch:Batch)->Tensor: # [B], 1 on average over the batch

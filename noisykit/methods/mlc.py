@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..networks import features
+from ..config import Config
+from ..data.split import Data
 from ..processes import all_sum
-from ..train.metagrad import inner_grad, moved_parameters
+from ..train.metagrad import moved_parameters, net_at
 from ..train.method import Batch, Method, Step, method, option
 
 # %% ../../nbs/methods/mlc.ipynb #class-labelcorrection
@@ -100,14 +101,22 @@ class Corrector:
 # %% ../../nbs/methods/mlc.ipynb #class-mlcsettings
 class MLCSettings(Method):
     "Options of MLC, and its corrector, which a checkpoint keeps"
-    needs_probe = looks_ahead = True
+    needs_probe = looks_ahead = can_wait = True
     @dataclass
     class Options:
         "How the label-correction network is built and trained"
         meta_lr:float = option(3e-4, above=0) # of the label-correction network's Adam
-        meta_steps:int = option(1, at_least=1) # K, steps of the main network for one of the label-correction network
+        meta_steps:int = option(1, at_least=1) # K, meta steps for one step of the label-correction network
         skip:bool = False # a learned share of the given label stays
         tie:bool = False # label embeddings are the output's weights
+
+    @classmethod
+    def check_data(cls, options, config:Config, data:Data):
+        "ValueError for a probe batch that has no two halves"
+        seen = min(len(data.probe), config.probe_batch or config.batch_size)
+        if seen < 2:
+            raise ValueError(f"method 'mlc' judges a step by one half of the clean samples that it sees, and trains on "
+                             f"the other half; it sees {seen}: probe_size and probe_batch must be at least 2")
 
     @classmethod
     def shared_batches(cls, options, probe:int)->dict:
@@ -146,30 +155,31 @@ class MLC(MLCSettings):
         "Loss of the batch against corrected labels and of half of the probe; its gradient is left in the parameters"
         trainer, corrector, judge, clean = self.trainer, self.corrector, self.trainer.probe(0), self.trainer.probe(1)
         size = batch.size + clean.size
-        logits, hidden = features(trainer.net, batch.x)
-        clean_logits, clean_hidden = features(trainer.net, clean.x)
+        logits, hidden = trainer.passes.features(batch.x)
+        clean_logits = trainer.passes(clean.x)
         hidden, y = hidden.detach(), batch.targets(logits.shape[1])
         def inner(net, *alpha):
             return summed_loss(net(batch.x), corrector.correct(alpha, hidden, y), net(clean.x), clean.y)/size
         with torch.no_grad(): target = corrector.correct(corrector.alpha, hidden, y)
         loss = summed_loss(logits, target, clean_logits, clean.y)/size
         theta = {name: p for name, p, _ in moved_parameters(trainer.net, trainer.opt)}
-        grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+        kept = trainer.config.meta_level == 'all' # a look-ahead needs the graph again
+        grads = torch.autograd.grad(loss, list(theta.values()), retain_graph=kept, materialize_grads=True)
         for p, g in zip(theta.values(), grads): p.grad = g
-        self.learn(inner, judge, theta, {batch.x: hidden, clean.x: clean_hidden.detach()})
+        if trainer.meta_step() is not None: self.learn(inner, judge, theta)
         return Step(loss.detach(), logits, targets=target)
 
     def learn(self, inner:Callable, # inner(net, *alpha): the loss of the step
               judge:Batch, # the half of the probe that judges the step
-              theta:dict, # name -> parameter of the main network, with its gradient
-              known_features:dict # pictures -> features that are known
+              theta:dict # name -> parameter of the main network, with its gradient
              ):
         "One step's meta-gradient into the memory; every K-th time a step of the label-correction network"
         trainer, corrector = self.trainer, self.corrector
         if trainer.config.meta_level == 'last': theta = {k: p for k, p in theta.items() if k.startswith('fc.')}
         def outer(net): return F.cross_entropy(net(judge.x), judge.y, reduction='sum')/judge.size
-        before = all_sum(inner_grad(trainer.net, outer, (), theta))
+        at_theta = outer(net_at(trainer.net, theta))
+        before = all_sum(torch.autograd.grad(at_theta, list(theta.values()), materialize_grads=True))
         g = all_sum([p.grad for p in theta.values()])
-        meta = trainer.look_ahead(inner, corrector.alpha, judge, g, known_features=known_features)
+        meta = trainer.look_ahead(inner, corrector.alpha, judge, g)
         corrector.remember(discount(meta.v, meta.S, before), all_sum(meta.grads))
-        if (trainer.steps + 1) % self.options.meta_steps == 0: corrector.step()
+        if (trainer.meta_step() + 1) % self.options.meta_steps == 0: corrector.step()

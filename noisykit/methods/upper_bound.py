@@ -19,7 +19,7 @@ from ..train.checkpoint import saved_network
 from ..train.method import AddOn, Batch, addon, compose, own_study
 
 # %% ../../nbs/methods/upper_bound.ipynb #def-settings-on-true-labels
-OWN = ('study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level',
+OWN = ('study', 'noise_rate', 'noise_file', 'noise_options', 'options', 'meta_level', 'meta_every',
        'unmoved_slope') # no matter of plain training
 
 def settings_on_true_labels(config:Config)->dict: # setting -> value

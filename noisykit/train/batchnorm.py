@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..processes import all_sum, world
+from .tangents import rule
 
 # %% ../../nbs/train/batchnorm.ipynb #def-project
 def _sum(t): return t.to(torch.promote_types(t.dtype, torch.float32)).sum([i for i in range(t.dim()) if i != 1])
@@ -58,6 +59,10 @@ class _Synced(torch.autograd.Function):
         if dweight is not None: dy = dy + normed*_wide(dweight, normed)
         if dbias is not None: dy = dy + _wide(dbias, normed)
         return dy, None, None, None
+
+# %% ../../nbs/train/batchnorm.ipynb #def-synced-rule
+@rule('_SyncedBackward')
+def _synced(node, dx, dweight=None, dbias=None): return _Synced.jvp(node, dx, dweight, dbias, None)
 
 # %% ../../nbs/train/batchnorm.ipynb #class-syncedbatchnorm-nn-mod
 class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):

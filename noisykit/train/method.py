@@ -58,6 +58,7 @@ class Requirements:
     needs_probe = False
     uses_labels = True
     looks_ahead = False
+    can_wait = False
     dynamics = 'training'
     second_view = None
 

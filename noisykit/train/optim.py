@@ -47,7 +47,7 @@ def _has_milestones(schedule):
     return (isinstance(milestones, (list, tuple)) and all(type(e) is int and e > 0 for e in milestones)
             and _positive(schedule['gamma']))
 
-def _positive(*numbers): return all(type(n) in (int, float) and 0 < n < math.inf for n in numbers)
+def _positive(*numbers): return all(type(n) in (int, float) and 0 < n < 2**63 for n in numbers)
 
 # %% ../../nbs/train/optim.ipynb #def-create-schedule
 def create_schedule(opt:torch.optim.Optimizer, schedule:str|dict, epochs:int,

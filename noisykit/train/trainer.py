@@ -30,7 +30,7 @@ from ..streams import torch_stream
 from .batchnorm import average_statistics, set_batch_norm, train_mode
 from .checkpoint import newest_checkpoint, save_checkpoint
 from .evaluate import evaluate, predict, test_sets
-from .metagrad import MetaGrad, meta_grad
+from .metagrad import MetaGrad, Passes, meta_grad
 from .method import Batch, epoch_batches, parse_method
 from .optim import create_optimizer, create_schedule, decay_groups, restarts
 
@@ -44,6 +44,7 @@ class Training:
         self.config, self.data, self.device = config, data, torch.device(config.device)
         self.net = set_batch_norm(net.to(self.device, memory_format=torch.channels_last), config.batch_norm)
         if config.compile: self.net.compile()
+        self.passes = Passes(self.net) # of a step
         self.networks = {'': self.net} # all that are evaluated, by the end of their columns' names
         self.opt = create_optimizer(decay_groups(net), config.optimizer, config.lr, config.momentum, config.nesterov,
                                     config.weight_decay) # a method may add the parameters of a network of its own
@@ -96,27 +97,35 @@ class MetaTraining(Training):
         drawn = torch.randperm(n, generator=torch_stream(self.config.seed, f'probe {self.steps}'))[:most]
         return drawn if half is None else drawn.tensor_split(2)[half]
 
+    def meta_step(self)->int|None: # None: `meta_every` leaves this step out
+        "Number of the meta step that belongs to this step, from 0"
+        number, left = divmod(self.steps, self.config.meta_every)
+        return None if left else number
+
     def look_ahead(self, inner, # inner(net, *phi): loss of the look-ahead step; net(x) is the network's output
                    phi, # what is to be learned: leaves that require grad
                    probe:Batch|None=None, # the clean batch that judges the step; None: `probe()`
                    g=None, # gradient of inner in the parameters where it is known; 0. where it vanishes
                    reduction:str='global', # 'local': this process by itself
-                   **how # lr, known_features: see `meta_grad`
+                   **how # lr: see `meta_grad`
                   )->MetaGrad:
         "d outer / d phi, and the other results of `meta_grad`"
         probe = probe or self.probe()
         size = len(probe.x) if reduction == 'local' else probe.size
         def outer(net): return F.cross_entropy(net(probe.x), probe.y, reduction='sum')/size
         return meta_grad(self.net, self.opt, inner, outer, phi, g, self.config.engine, reduction,
-                         self.config.meta_level, unmoved_slope=self.config.unmoved_slope, **how)
+                         self.config.meta_level, passes=self.passes,
+                         unmoved_slope=self.config.unmoved_slope, **how)
 
     def usefulness(self, batch:Batch, target:Tensor, # [B] labels or [B, C]
                    reduction:str='global'
-                  )->Tensor: # [B]
+                  )->tuple: # usefulness [B]; the losses [B], with the graph of the step's own pass
         "-d outer / d eps: how fast the probe's loss falls with the weight of each sample's loss against `target`"
         eps = torch.zeros(len(batch.x), device=self.device, requires_grad=True)
-        def inner(net, eps): return (eps*F.cross_entropy(net(batch.x), target, reduction='none')).sum()
-        return -self.look_ahead(inner, [eps], g=0., reduction=reduction).grads[0]
+        def losses(net): return F.cross_entropy(net(batch.x), target, reduction='none')
+        self.passes.expect(batch.x)
+        meta = self.look_ahead(lambda net, eps: (eps*losses(net)).sum(), [eps], g=0., reduction=reduction)
+        return -meta.grads[0], losses(self.passes)
 
 # %% ../../nbs/train/trainer.ipynb #class-trainer
 class Trainer(MetaTraining):
@@ -247,6 +256,7 @@ def descend(epoch:Epoch):
     epoch.lr_now = trainer.opt.param_groups[0]['lr']
     trainer.opt.step()
     trainer.opt.zero_grad() # at once, so that no meta step carries old gradients along
+    trainer.passes = Passes(trainer.net) # those of before belong to other parameters
     if trainer.each_step: trainer.scheduler.step()
 
 # %% ../../nbs/train/trainer.ipynb #def-check-losses

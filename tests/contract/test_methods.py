@@ -16,9 +16,11 @@ from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
 from noisykit.record import NETWORK_FIELDS, Run
 from noisykit.run import run_method
+from noisykit.train import metagrad
+from noisykit.train.metagrad import Passes
 from noisykit.train.method import ADDONS, expanded, known_methods
 from noisykit.train.trainer import Trainer
-from shared import assert_same_run, checkpoint, one_thread, told_to_stop, unequal
+from shared import arrays, assert_same_run, checkpoint, distances, one_thread, told_to_stop, unequal
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -82,7 +84,10 @@ def test_it_trains_in_bfloat16(case, whole, tmp_path):
     print(case, run.metrics.train_loss.iloc[0]/exact.train_loss.iloc[0])
     assert run.metrics.train_loss.iloc[0] == pytest.approx(exact.train_loss.iloc[0], rel=.02)
 
-@pytest.mark.parametrize("case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
+looking_ahead = pytest.mark.parametrize(
+    "case", [case for case in CASES if method_of(CASES[case]["method"]).looks_ahead])
+
+@looking_ahead
 def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
     "The meta-gradient is the slope of the probe's loss, by finite differences, and all is left as it was"
     own, seen = Trainer.look_ahead, []
@@ -90,6 +95,7 @@ def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
         nets = {k: net.state_dict() for k, net in trainer.networks.items()}
         return copy.deepcopy(dict(nets=nets, opt=trainer.opt.state_dict(), modes=trainer.net.training))
     def look(self, inner, phi, probe=None, g=None, reduction="global", **how):
+        for x in self.passes.expected: self.passes(x) # the step's own pass, which a look-ahead may make for it
         probe, before = probe or self.probe(), state(self)
         found = own(self, inner, phi, probe, g, reduction, **how)
         assert unequal(state(self), before) == []
@@ -100,6 +106,23 @@ def test_looking_ahead_moves_nothing_and_is_exact(case, tmp_path):
         run_method(quiet=True, **CASES[case] | dict(epochs=2, run_dir=str(tmp_path/"run")))
     assert len(seen) >= 2
     for along, difference in seen: assert along == pytest.approx(difference, rel=1e-4)
+
+def no_rule(*_): raise NotImplementedError
+
+APART = {"a pass of its own": mock.patch.object(Passes, "__contains__", lambda passes, x: False),
+         "a pass in forward mode": mock.patch.object(metagrad, "tangent", no_rule)}
+
+@looking_ahead
+def test_sharing_the_forward_pass_changes_nothing(case, tmp_path):
+    "Weights, targets, network, running statistics and optimizer are those of a look-ahead with a pass for itself"
+    few = CASES[case] | dict(quiet=True, epochs=1)
+    shared = run_method(**few, run_dir=str(tmp_path/"shared")).folder
+    for name, apart in APART.items():
+        with apart: alone = run_method(**few, run_dir=str(tmp_path/name)).folder
+        far = distances(checkpoint(alone), checkpoint(shared))
+        assert {k: v for k, v in far.items() if v > 1e-10} == {}, name
+        a, b = arrays(alone), arrays(shared)
+        assert a.keys() == b.keys() and all(np.allclose(a[k], b[k], atol=1e-6) for k in a), name
 
 def slopes(look, phi, found, h=1e-6):
     "Slope of the outer loss along the meta-gradient: as the method was told, and as differences say"

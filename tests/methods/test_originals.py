@@ -15,11 +15,11 @@ from noisykit.detection.lstm import LSTM
 from noisykit.methods.fsr import FSR
 from noisykit.methods.mlc import LabelCorrection
 from noisykit.methods.semi import logit_norm
-from noisykit.networks import create_network, features, num_params
+from noisykit.networks import create_network, num_params
 from noisykit.record import Memory
 from noisykit.resolve import resolve
 from noisykit.run import run_method
-from noisykit.train.metagrad import meta_grad, weigh
+from noisykit.train.metagrad import Passes, meta_grad, weigh
 from noisykit.train.method import Batch
 from noisykit.train.optim import create_optimizer, decay_groups
 
@@ -141,17 +141,17 @@ def test_fsrs_queue_and_batch_share_their_statistics(way):
     clean = Batch(torch.arange(4), torch.randn(4, 1, 8, 8).double(), torch.tensor([0, 1, 2, 0]), 1, 4)
     batch = Batch(torch.arange(6), torch.randn(6, 1, 8, 8).double(), torch.randint(3, (6,)), 1, 6)
     opt = create_optimizer(net.parameters(), "sgd", .1)
-    def look_ahead(inner, phi, probe, lr, known_features):
+    passes = Passes(net)
+    def look_ahead(inner, phi, probe, lr):
         def outer(f): return F.cross_entropy(f(probe.x), probe.y, reduction="sum")/probe.size
-        return meta_grad(net, opt, inner, outer, phi, level="last", lr=1e-300, known_features=known_features)
+        return meta_grad(net, opt, inner, outer, phi, level="last", lr=1e-300, passes=passes)
     fsr = object.__new__(FSR)
     fsr.options = FSR.Options(as_published=way)
     fsr.queue = mock.Mock(draw=lambda size, smoothing: clean)
     fsr.trainer = mock.Mock(look_ahead=mock.Mock(wraps=look_ahead), opt=opt)
     y = F.one_hot(batch.y, 3).double()
-    logits, hidden = features(net, batch.x)
-    before = F.cross_entropy(logits, y, reduction="none").detach()
-    _, margin = fsr.look(batch, batch.x, y, before, hidden.detach())
+    before = F.cross_entropy(passes(batch.x), y, reduction="none").detach()
+    _, margin = fsr.look(batch, batch.x, y, before)
     after = net(torch.cat([clean.x, batch.x]))[4:] if way else net(batch.x)
     assert torch.allclose(before - margin, F.cross_entropy(after, batch.y, reduction="none"))
     probe = fsr.trainer.look_ahead.call_args.args[2]
