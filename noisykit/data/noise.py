@@ -269,6 +269,7 @@ ON_TRUE_LABELS = dict(method='ce', study='idn', noise='none', probe_size=0, val_
 def dependent(true, num_classes, rate, seed, scores=None):
     """Flip the share `rate` of the samples, those whose most probable wrong class has the highest of `scores` [N, C],
     probabilities by a network that was trained on true labels"""
+    _check_enough('dependent', num_classes, 2)
     N, p = len(true), _class_probabilities(scores, len(true), num_classes)
     p[np.arange(N), true] = -np.inf
     worst = np.argsort(-p.max(1), kind='stable')[:count_of(rate, N)]
