@@ -137,9 +137,16 @@ def describe_run(config:Config, data:Data)->str:
     lines = [f"{config.method} on {config.dataset}: {counted}; {noise}; {_describe_network(config)}",
              f"run folder {config.run_dir}"]
     if data.found: lines.insert(0, data.found)
+    absent = _absent_from_probe(data)
+    if absent: lines.append(f"the probe shows none of {len(absent)} classes: {', '.join(absent[:8])}")
     skipped = data.source.skipped
     if skipped: lines.append(f"{len(skipped)} unreadable images skipped: {'; '.join(skipped[:5])}")
     return '\n'.join(lines)
+
+def _absent_from_probe(data):
+    "Classes that a probe has no image of, where there is a probe"
+    there = set(data.probe.labels.tolist())
+    return [name for c, name in enumerate(data.source.classes) if c not in there] if there else []
 
 def _describe_network(config):
     where = f"{config.nproc} x {config.device}" if config.nproc > 1 else config.device

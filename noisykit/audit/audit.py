@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .judge import (
-    agreement, check_audit, count_doubts, estimate_rates, judge_labels, plan, representatives, train_folds)
+from noisykit.audit.judge import (
+    agreement, check_audit, count_doubts, estimate_rates, judge_labels, plan, representatives, threshold_words,
+    train_folds)
 from .look import find_problems, look_at_all, look_for_images
 from .page import audit_page
 from ..config import to_plain
@@ -109,9 +110,11 @@ def _prepare(data_dir, run_dir, folds, seed, nproc, model, weights, image_size, 
 
 # %% ../../nbs/audit/audit.ipynb #numbers
 def _numbers(runs, ranking, seed):
-    "The numbers of audit.json"
+    "The numbers of audit.json, and which classes set no threshold"
+    rates = estimate_rates(runs, seed)
     return dict(classes=ranking.label.nunique(), doubted=int(ranking.doubted.sum()), judged=len(ranking),
-                agreement=agreement(runs), noise_rate=estimate_rates(runs, seed), per_class=count_doubts(ranking))
+                agreement=agreement(runs), noise_rate=rates, per_class=count_doubts(ranking),
+                thresholds=threshold_words(rates['without'], len(runs[0].data['classes'])))
 
 # %% ../../nbs/audit/audit.ipynb #words
 def _words(data_dir, images, settings, folds, broken):
@@ -167,6 +170,7 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
     about |= dict(found=todo.found)
     page = audit_page(about, ranking, problems, dict(zip(images.name, images.path)), top)
     _write(run_dir, about, ranking, problems, page)
+    if about['thresholds']: print(about['thresholds'])
     print(f"{about['doubted']} labels are doubted; see {run_dir/'audit.html'}, "
           f"and decide in JupyterLab: explore_suspects({str(run_dir.absolute())!r})")
     return ranking

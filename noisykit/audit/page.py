@@ -17,6 +17,7 @@ from PIL import Image
 
 from .look import PROBLEMS
 from ..data.pixels import opened
+from ..numerics import count_of
 
 # %% ../../nbs/audit/page.ipynb #enlarged
 def _enlarged(picture, least):
@@ -66,7 +67,7 @@ def audit_page(about:dict, # as `audit` writes it to audit.json
     "The page of an audit"
     env = _templates()
     script, policy = _script(env)
-    last = max(3, round(about['noise_rate']['estimate']*about['judged'])) # rank at which the estimate ends
+    last = max(3, count_of(about['noise_rate']['estimate'] or 0, about['judged'])) # rank at which the estimate ends
     widest = max((row['doubted']/row['images'] for row in about['per_class']), default=0) or 1
     page = env.get_template('page.html.jinja').render(
         script=script, policy=policy,

@@ -19,7 +19,7 @@ from ..data.source import load_dataset
 from ..data.split import read_score_table
 from ..detection.detectors import same_images
 from ..evaluation import check_same_data
-from ..numerics import check_device, default_device, numerics
+from ..numerics import check_device, count_of, default_device, numerics
 from ..record import Run, finished_run, write_atomically
 from ..train.checkpoint import read_checkpoint, saved_networks
 from ..train.evaluate import predict
@@ -31,7 +31,7 @@ def most_suspicious(path:str|Path, # csv with the columns index and score, as `w
                    )->np.ndarray: # positions in the training set, the most suspicious first
     "The images with the highest scores; ValueError for scores of other images, or of too few"
     if not 0 < share <= 1: raise ValueError(f"share is {share!r}; a number above 0, at most 1")
-    scores, n = read_score_table(path, size).dropna(), int(size*share + 1e-9)
+    scores, n = read_score_table(path, size).dropna(), count_of(share, size)
     if 0 < n <= len(scores): return scores.sort_values(ascending=False, kind='stable').index.to_numpy()[:n]
     raise ValueError(f"share {share:g} of {size:,} images is {n:,}; scores file {path} has scores for {len(scores):,}")
 

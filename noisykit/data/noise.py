@@ -24,6 +24,7 @@ import torch
 from .tables import read_flags, read_table
 from ..doors import cannot_read, open_arrays, read_torch
 from ..errors import check_name
+from ..numerics import count_of
 from ..record import write_atomically
 from ..streams import stream
 
@@ -266,11 +267,12 @@ ON_TRUE_LABELS = dict(method='ce', study='idn', noise='none', probe_size=0, val_
 
 @sample_law(clean_run=ON_TRUE_LABELS, options=dict(run=str, settings=dict))
 def dependent(true, num_classes, rate, seed, scores=None):
-    """Flip the int(rate*N) samples whose most probable wrong class has the highest of `scores` [N, C],
+    """Flip the share `rate` of the samples, those whose most probable wrong class has the highest of `scores` [N, C],
     probabilities by a network that was trained on true labels"""
+    _check_enough('dependent', num_classes, 2)
     N, p = len(true), _class_probabilities(scores, len(true), num_classes)
     p[np.arange(N), true] = -np.inf
-    worst = np.argsort(-p.max(1), kind='stable')[:int(rate*N)]
+    worst = np.argsort(-p.max(1), kind='stable')[:count_of(rate, N)]
     given = true.copy()
     given[worst] = p[worst].argmax(1)
     return given, true, np.nan_to_num(transitions(true, given, num_classes))
@@ -288,10 +290,10 @@ def _class_probabilities(scores, N, C):
 # %% ../../nbs/data/noise.ipynb #sample-law-def-openset-true
 @sample_law(foreign=True, options=dict(dataset=str, data_dir=str | None))
 def openset(true, num_classes, rate, seed):
-    """int(rate*N) samples keep their label, but their image is to be replaced by one of none of the classes.
+    """The share `rate` of the samples keeps its labels; the images are to be replaced by others of none of the classes.
     There `true` is -1"""
     N, unknown = len(true), true.copy()
-    unknown[stream(seed, 'noise openset').choice(N, int(rate*N), replace=False)] = -1
+    unknown[stream(seed, 'noise openset').choice(N, count_of(rate, N), replace=False)] = -1
     return true, unknown, np.eye(num_classes)
 
 # %% ../../nbs/data/noise.ipynb #write-noise-file
@@ -481,7 +483,8 @@ def _check_fine(given, own, source, path):
 def _block(path, column, own, given, rate, found, compared):
     "What is printed and kept about a noise file"
     lines = [f"what I found in {path}", f"  {len(given):,} labels in {column}, {rate:.3%} of them wrong", *found]
-    if compared: return '\n'.join([*lines, f"  compared row by row: {', '.join(compared)}"])
+    if compared: lines.append(f"  compared row by row: {', '.join(compared)}")
+    if compared or (given == own).all(): return '\n'.join(lines)
     shares = [np.bincount(labels, minlength=max(own.max(), given.max()) + 1)/len(own) for labels in (own, given)]
     agree, chance = (given == own).mean(), shares[0] @ shares[1]
     lines.append("  question: are the labels in the order of the training set? No column says so; "

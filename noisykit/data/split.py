@@ -21,6 +21,7 @@ from .images import TensorImages
 from .noise import NoisyLabels
 from .source import Source
 from .tables import read_table, read_text, records
+from ..numerics import count_of
 from ..streams import stream
 
 # %% ../../nbs/data/split.ipynb #samples
@@ -155,7 +156,7 @@ def _checked_positions(probe, true, what):
 def _cut(rest, val_share, val_fold, removed):
     """(train, valid), sorted and without what is `removed`: the validation split is the `val_fold`-th part of `rest`.
     ValueError if nothing is left"""
-    start, end = (round(k*val_share*len(rest)) for k in (val_fold, val_fold + 1))
+    start, end = (count_of(k*val_share, len(rest)) for k in (val_fold, val_fold + 1))
     train, valid = np.delete(rest, slice(start, end)), rest[start:end]
     train, valid = (np.sort(part[~removed[part]]) for part in (train, valid))
     if len(train): return train, valid
@@ -293,7 +294,7 @@ def without_suspects(data:Data, scores:np.ndarray, # [N], higher: more suspiciou
     "`data` without the share of the training samples with the highest scores; ValueError if none is left"
     size = len(data.index)
     order = np.lexsort((stream(seed, 'removal').permutation(size), scores))
-    keep = int(size*(1 - remove_ratio) + 1e-9)
+    keep = size - count_of(remove_ratio, size)
     if not keep: raise ValueError(f"remove_ratio {remove_ratio:g} leaves none of the {size} training samples")
     train = data.parts['train']
     kept, removed = train[np.sort(order[:keep])], data.removed + train[np.sort(order[keep:])]

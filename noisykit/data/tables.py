@@ -65,8 +65,13 @@ MOST_TEXT = 10_000_000 # letters of a field, bytes of a file with one text
 def records(text:str, separator:str=',')->list: # [(line in which it begins, its fields)]
     "The rows of a table that are not blank; ValueError with the line of a wrong quote or of too long a field"
     rows = _parsed(text, separator)
-    def spaced(fields): return any(field.startswith(' ') and field.lstrip().startswith('"') for field in fields)
-    return _parsed(text, separator, True) if any(spaced(fields) for _, fields in rows) else rows # a, "b, c"
+    if not _spaced(rows): return rows
+    skipped = _parsed(text, separator, True) # a, "b, c"
+    return rows if _spaced(skipped) else skipped # the space stands inside of the quotes
+
+def _spaced(rows):
+    def has_space(fields): return any(re.match(' +"', field) for field in fields)
+    return any(has_space(fields) for _, fields in rows)
 
 def _parsed(text, separator, skip_spaces=False):
     csv.field_size_limit(MOST_TEXT)
@@ -129,9 +134,10 @@ def read_table(path:str|Path, # .csv, or any text with a heading and a separator
 
 def _check_heading(table, columns, remedy):
     there = list(table.rows)
+    names = shown(', '.join(there))[:200]
     if not any(name in there for name in columns): remedy = remedy or "the first line must name the columns"
     if any(name not in there for name in columns):
-        raise ValueError(f"{table.path} must have the columns {', '.join(columns)}; it has {', '.join(there)[:200]}"
+        raise ValueError(f"{table.path} must have the columns {', '.join(columns)}; it has {names}"
                          + (f": {remedy}" if remedy else ''))
 
 # %% ../../nbs/data/tables.ipynb #separator

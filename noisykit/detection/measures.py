@@ -11,6 +11,8 @@ import pandas as pd
 from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
+from ..numerics import count_of
+
 # %% ../../nbs/detection/measures.ipynb #precision-at
 def precision_at(table:pd.DataFrame, # as of `measure`
                  k:int # samples, from 1
@@ -34,7 +36,7 @@ def measure(table:pd.DataFrame # columns score, flipped, [called]; a row a sampl
     out = dict(samples=size, flips=flips) | dict.fromkeys(MEASURES, np.nan)
     if not 0 < flips < size: return out | dict(reason=_why_not(flips, size))
     for name, share in PRECISION_AT.items():
-        out[name] = precision_at(table, flips if share is None else max(1, round(share*size)))
+        out[name] = precision_at(table, flips if share is None else max(1, count_of(share, size)))
     out['roc_auc'] = float(roc_auc_score(flipped, score))
     out['average_precision'] = float(average_precision_score(flipped, score))
     return out | (_measure_calls(flipped, table.called.to_numpy(bool)) if 'called' in table else dict(reason=''))

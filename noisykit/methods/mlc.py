@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..config import Config
+from ..data.split import Data
 from ..processes import all_sum
 from ..train.metagrad import moved_parameters, net_at
 from ..train.method import Batch, Method, Step, method, option
@@ -107,6 +109,14 @@ class MLCSettings(Method):
         meta_steps:int = option(1, at_least=1) # K, meta steps for one step of the label-correction network
         skip:bool = False # a learned share of the given label stays
         tie:bool = False # label embeddings are the output's weights
+
+    @classmethod
+    def check_data(cls, options, config:Config, data:Data):
+        "ValueError for a probe batch that has no two halves"
+        seen = min(len(data.probe), config.probe_batch or config.batch_size)
+        if seen < 2:
+            raise ValueError(f"method 'mlc' judges a step by one half of the clean samples that it sees, and trains on "
+                             f"the other half; it sees {seen}: probe_size and probe_batch must be at least 2")
 
     @classmethod
     def shared_batches(cls, options, probe:int)->dict:

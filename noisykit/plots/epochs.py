@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import check_name
+from ..numerics import count_of
 from ..pictures import run_pictures
 from .draw import COLORS, axes_row, bin_numbers, canvas, draw_band, draw_curves, draw_histogram
 from .draw import group_masks, place_axes, shorten, show_epochs
@@ -67,7 +68,7 @@ def dissect(loss:np.ndarray, # [N] against the given label
     "Samples by loss, counted in bins; the last bin may hold fewer. ValueError for a bin that holds nothing"
     if not bin > 0: raise ValueError(f"bin {bin!r} must be a number of samples, or a share of them below 1")
     given, true, prediction = (np.asarray(y) for y in (given, true, prediction))
-    size = max(1, round(bin*len(given) if bin < 1 else bin))
+    size = max(1, count_of(bin, len(given)) if bin < 1 else round(bin))
     group = (2*(given == true) + (prediction == true))[np.argsort(loss, kind='stable')]
     bins = np.split(group, range(size, len(group), size))
     return np.stack([np.bincount(groups, minlength=4) for groups in bins])

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from conftest import CHROMIUM, ENV, ROOT, command, papermill, tree
 from held import Place, kernels, kill, until
 from noisykit.audit.audit import audit
-from noisykit.audit.judge import confident_class, estimate_noise_rate
+from noisykit.audit.judge import class_thresholds, confident_class, estimate_noise_rate
 from noisykit.audit.look import list_images
 from noisykit.audit.review import review_items
 from noisykit.data.source import load_dataset
@@ -121,6 +121,7 @@ def test_the_estimated_noise_rate(audited):
     about = json.loads((audited[2]/"audit.json").read_text())["noise_rate"]
     assert 0 < about["low"] <= about["estimate"] <= about["high"] < 1
     assert len(about["folds"]) == 3
+    assert about["without"] == []
 
 def test_problems(audited):
     run = audited[2]
@@ -254,7 +255,7 @@ REFUSED = {
     "inside": (dict(data_dir="{d}/few", run_dir="{d}/few/run"), "is inside data_dir"),
     "columns": (dict(data_dir="{d}/columns.csv"), "must have the columns path, label; it has file, label"),
     "gone": (dict(data_dir="{d}/gone.csv"), "1 of the 1 images in"),
-    "twice": (dict(data_dir="{d}/twice.csv"), "names 1 images twice"),
+    "twice": (dict(data_dir="{d}/twice.csv"), "twice.csv name an image that was there before; the first is in line 3"),
     "same label": (dict(data_dir="{d}/same.csv"), "has one label, 'a'"),
     "no label": (dict(data_dir="{d}/empty.csv"), "have no label"),
     "folds": (dict(data_dir="{d}/few", folds=1), "folds must be a whole number of at least 2"),
@@ -342,3 +343,42 @@ def test_noise_rate_of_known_noise(share):
     assert abs(rate - moved) < .015
     assert low - .002 <= moved <= high
     assert .005 < high - low < .05
+
+def constructed(third, sure):
+    """200 images of two classes, all labelled right, and `third` of a class that the networks do not know, with a
+    probability between .01 and .02; those of their own class between .6 and .99, or `sure`"""
+    rng = np.random.default_rng(0)
+    given = np.repeat([0, 1, 2], [100, 100, third])
+    unknown = rng.uniform(.01, .02, len(given))
+    unknown[given == 2] = .001
+    own = np.full(len(given), .99) if sure else rng.uniform(.6, .98, len(given))
+    probs = np.stack([own, 1 - own - unknown, unknown], 1).clip(0)
+    probs[given == 1] = probs[given == 1][:, [1, 0, 2]]
+    return given, probs/probs.sum(1, keepdims=True)
+
+@pytest.mark.parametrize("third", [0, 1, 2, 9, 10, 40])
+def test_a_class_that_the_networks_do_not_know_sets_no_threshold(third):
+    "One image of a third class turned an estimate of 0 % into 48 %"
+    given, probs = constructed(third, sure=False)
+    confident = confident_class(given, probs)
+    assert estimate_noise_rate(given, confident, 3)[0] <= third/len(given)
+    assert (confident[:200] != 2).all()
+    assert np.isinf(class_thresholds(given, probs)).tolist() == [False, False, True]
+
+def test_ten_images_that_the_networks_know_set_one():
+    given, probs = constructed(10, sure=True)
+    probs[200:] = [.3, .3, .4]
+    assert class_thresholds(given, probs)[2] == pytest.approx(.4)
+    assert class_thresholds(given[:209], probs[:209])[2] == np.inf
+    assert (confident_class(given, probs)[200:] == 2).all()
+
+def test_an_audit_of_few_images_a_class(tmp_path, capsys):
+    "Six images a class: nothing is doubted, no share is estimated, and it is said"
+    write(tmp_path/"own", 60)
+    table = audit(tmp_path/"own", tmp_path/"run", epochs=1, folds=2, weights="random", device="cpu")
+    said = "No class sets a threshold (fewer than 10 images, or the networks do not know them)"
+    assert said in capsys.readouterr().out
+    page = (tmp_path/"run/audit.html").read_text()
+    assert said in page and "may be wrong" not in page
+    assert not table.doubted.any()
+    assert json.loads((tmp_path/"run/audit.json").read_text())["noise_rate"]["estimate"] is None

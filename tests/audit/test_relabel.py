@@ -12,6 +12,7 @@ from noisykit.data.noise import load_noise
 from noisykit.data.source import load_dataset
 from noisykit.detection.detectors import detect, write_scores
 from noisykit.errors import sentence
+from noisykit.numerics import count_of
 from noisykit.run import run_method
 from noisykit.train.checkpoint import read_checkpoint, saved_networks
 from notebooks import last_line
@@ -37,7 +38,7 @@ def test_by_truth(made, share):
     run, scores, _ = made
     table, given = relabel(run.folder, scores, share), run.all_labels.given
     changed, ranked = table.relabelled, pd.read_csv(scores)
-    assert table.index[changed].tolist() == sorted(ranked["index"][:int(share*len(given))])
+    assert table.index[changed].tolist() == sorted(ranked["index"][:count_of(share, len(given))])
     assert table["index"].tolist() == list(range(len(given)))
     assert (table.label[changed] == table.true[changed]).all()
     assert (table.label[~changed] == given[~changed]).all()

@@ -10,6 +10,7 @@ from conftest import SMALL
 from noisykit.data.noise import make_noise, save_noise
 from noisykit.data.source import load_dataset
 from noisykit.errors import Refused
+from noisykit.numerics import count_of
 from noisykit.pictures import run_pictures
 from noisykit.record import Run
 from noisykit.run import run_method
@@ -37,7 +38,7 @@ def test_dependent_noise_trains_its_network_first(dependent, clean):
     "The samples are flipped of which that network is least sure, to the class that it takes for the next best"
     assert clean.config["noise"] == "none"
     assert len(clean.metrics) == clean.config["epochs"] == 5
-    assert dependent.labels.flipped.sum() == int(0.3*len(dependent.labels))
+    assert dependent.labels.flipped.sum() == count_of(0.3, len(dependent.labels))
     wrong = np.mean([clean.samples("probs", epoch).astype(float) for epoch in clean.metrics.epoch], axis=0)
     wrong[np.arange(len(wrong)), dependent.labels.true] = -1
     flipped = dependent.labels.flipped.to_numpy()

@@ -1,10 +1,12 @@
 """What is held out for the test, and probes that are refused."""
 import numpy as np
+import pandas as pd
 import pytest
 
+from noisykit.audit.relabel import most_suspicious
 from noisykit.data.noise import NoisyLabels, make_noise
 from noisykit.data.source import hold_out_fifth, load_dataset
-from noisykit.data.split import read_probe, split
+from noisykit.data.split import read_probe, split, without_suspects
 from refusals import refused
 
 def test_hold_out_without_groups_is_a_fifth_of_each_class():
@@ -55,3 +57,28 @@ def test_wrong_probe_files(tmp_path):
         with refused(said, kinds=ValueError): read_probe(path, digits)
     path.write_bytes(b"\xff\xfe\x00")
     with refused("cannot be read as text", kinds=ValueError): read_probe(path, digits)
+
+# ---- counts of a share: the nearest whole number, though binary fractions lie below it
+
+@pytest.fixture(scope="module")
+def hundred():
+    "100 digits to train on, their labels as they are"
+    digits = load_dataset("digits", train_size=100)
+    return digits, split(digits, make_noise(digits.labels, 10))
+
+def flipped(law, share, **options): return make_noise(np.arange(100) % 10, 10, law, share, **options).flipped.sum()
+
+def foremost(folder, share):
+    pd.DataFrame(dict(index=range(100), score=range(100))).to_csv(folder/"scores.csv", index=False)
+    return len(most_suspicious(folder/"scores.csv", 100, share))
+
+@pytest.mark.parametrize("share, count", [(.07, 7), (.14, 14), (.28, 28), (.29, 29), (.55, 55), (.56, 56), (.57, 57),
+                                          (.58, 58), (.294, 29), (.296, 30)])
+def test_a_share_of_a_hundred(tmp_path, hundred, share, count):
+    digits, data = hundred
+    unknown = make_noise(digits.labels, 10, "openset", share).true
+    held_out = split(digits, make_noise(digits.labels, 10), val_share=share).parts["valid"]
+    found = dict(dependent=flipped("dependent", share, scores=np.ones((100, 10))), openset=(unknown == -1).sum(),
+                 held_out=len(held_out), removed=len(without_suspects(data, np.arange(100), share, 0).removed),
+                 relabelled=foremost(tmp_path, share))
+    assert found == dict.fromkeys(found, count)

@@ -1,6 +1,7 @@
 """Tables, noise files and texts as they are in the wild: read right, or refused in one sentence; what was guessed is
 said. The rows of the page are in tests/support/wild.py."""
 import os
+import pickle
 import subprocess
 import sys
 import unicodedata
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import wild
+from noisykit.assemble import load_data
 from noisykit.audit.look import look_for_images
 from noisykit.data.noise import load_noise, save_noise
 from noisykit.data.source import load_dataset
@@ -19,6 +21,7 @@ from noisykit.data.split import read_probe, read_score_table
 from noisykit.data.tables import image_list, read_image_list, read_table, records
 from noisykit.data.texts import words
 from noisykit.errors import sentence
+from noisykit.resolve import resolve
 from noisykit.run import run_method
 from refusals import refused
 from shared import one_thread
@@ -174,6 +177,29 @@ def test_noise_files(tmp_path, row):
     noise = load_noise(path, OWN, 4, column, SOURCE)
     assert (noise.given == GIVEN).all()
     assert row.says in noise.found
+
+PEOPLE = dict(clean_label=0, aggre_label=9, random_label1=17, random_label2=18, random_label3=18, worse_label=40)
+
+@pytest.mark.parametrize("column", PEOPLE)
+def test_labels_by_people_in_cifar_n_s_layout(tmp_path, column):
+    "Six columns beside CIFAR-10's batches: as many wrong labels as were written, out of 100"
+    own = np.arange(100) % 10
+    for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
+        rows = own[:20] if name.startswith("data") else own
+        batch = dict(data=np.zeros((len(rows), 3072), np.uint8), labels=rows.tolist())
+        (tmp_path/name).write_bytes(pickle.dumps(batch))
+    own = np.tile(own[:20], 5)
+    held = {name: np.where(np.arange(100) < wrong, (own + 1) % 10, own) for name, wrong in PEOPLE.items()}
+    torch.save(held, tmp_path/"CIFAR-10_human.pt")
+    config, _ = resolve(method="ce", dataset="cifar10", data_dir=tmp_path, noise_file=tmp_path/"CIFAR-10_human.pt",
+                        noise_options=dict(column=column), probe_size=0, device="cpu")
+    data = load_data(config)
+    assert data.noise.realised_rate == PEOPLE[column]/100
+    assert f"{PEOPLE[column]}.000% of them wrong" in data.found
+    held["clean_label"] = held["clean_label"][::-1].copy()
+    torch.save(held, tmp_path/"CIFAR-10_human.pt")
+    if column == "clean_label": return
+    with refused("its column clean_label differs from the true labels at 100 of 100 samples"): load_data(config)
 
 def test_a_csv_that_was_sorted_and_written_by_pandas(tmp_path):
     "Its index is a column without a name; a first column of other values is none"

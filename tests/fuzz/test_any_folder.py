@@ -21,7 +21,7 @@ def is_named(path, root, named):
     parts = Path(os.path.relpath(path, root)).parts
     return any(os.path.join(*parts[:depth]) in named for depth in range(1, len(parts) + 1))
 
-@fuzz(400, entries=folders())
+@fuzz(250, entries=folders())
 def test_any_folder(entries):
     "Each file is used once or named, and the block is a line for each thing that it says"
     with new_folder() as root:

@@ -17,8 +17,9 @@ def test_every_law_is_drawn():
 
 ONE_CLASS = dict(true=np.zeros(1, int), num_classes=1, law="symmetric", rate=1., seed=0)
 
-@fuzz(400, query=noise_queries())
+@fuzz(200, query=noise_queries())
 @example(ONE_CLASS) # its matrix was [[0]]
+@example(ONE_CLASS | dict(law="dependent", scores=np.ones((1, 1)))) # flipped nothing, whatever the rate
 def test_any_law(query):
     "Labels in their range, rows that sum to 1, flips only where the matrix allows them, the same seed the same labels"
     before = query["true"].copy()
@@ -37,7 +38,7 @@ def test_any_law(query):
     again = make_noise(**query)
     assert (again.given == noise.given).all() and (again.true == noise.true).all()
 
-@fuzz(60, counts=st.lists(st.integers(0, 2000), min_size=2, max_size=6).filter(any), rate=RATES, seed=SEEDS,
+@fuzz(40, counts=st.lists(st.integers(0, 2000), min_size=2, max_size=6).filter(any), rate=RATES, seed=SEEDS,
       law=st.sampled_from(["symmetric", "uniform", "asymmetric", "flip"]))
 def test_the_realised_rate_is_near_the_expected_one(counts, rate, seed, law):
     "Within six standard deviations, in all and for each entry of the matrix"
@@ -49,7 +50,7 @@ def test_the_realised_rate_is_near_the_expected_one(counts, rate, seed, law):
         spread = np.sqrt(noise.matrix[i]*(1 - noise.matrix[i])/counts[i])
         assert (np.abs(noise.realised_matrix[i] - noise.matrix[i]) <= 6*spread + 4/counts[i]).all()
 
-@fuzz(200, query=noise_queries(), ending=st.sampled_from(["csv", "npy"]),
+@fuzz(100, query=noise_queries(), ending=st.sampled_from(["csv", "npy"]),
       removed=st.none() | st.lists(st.booleans(), min_size=30, max_size=30))
 def test_a_noise_file_is_read_as_it_was_written(query, ending, removed):
     noise = unless_refused(make_noise, **query)
@@ -65,7 +66,7 @@ def test_a_noise_file_is_read_as_it_was_written(query, ending, removed):
     assert (read.given == noise.given).all() and (read.true == noise.true).all()
     assert (read.removed is None and removed is None) or (read.removed == noise.removed).all()
 
-@fuzz(100, data=st.data(), C=st.integers(1, 6))
+@fuzz(60, data=st.data(), C=st.integers(1, 6))
 def test_rules_are_read_as_they_were_written(data, C):
     "Rows that are spread evenly; others are refused"
     matrix = data.draw(stochastic(C))
@@ -80,7 +81,7 @@ def test_rules_are_read_as_they_were_written(data, C):
 ANYTHING = st.one_of(st.integers(-3, 9), st.floats(), st.text(max_size=4), st.none(), st.booleans(),
                      st.sampled_from(["1", " 1", "1.0", "nan", "٣", 2**70, -2**70, 1e300]))
 
-@fuzz(200, labels=st.lists(ANYTHING, max_size=5) | st.lists(st.lists(ANYTHING, max_size=2), max_size=3) | ANYTHING,
+@fuzz(100, labels=st.lists(ANYTHING, max_size=5) | st.lists(st.lists(ANYTHING, max_size=2), max_size=3) | ANYTHING,
       C=st.integers(1, 6))
 @example([[], [0]], 1) # was numpy's error about a shape
 def test_any_labels(labels, C):

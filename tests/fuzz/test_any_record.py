@@ -17,7 +17,7 @@ def write(folder, record):
         write_samples(run, epoch, values)
         write_metrics(run, row)
 
-@fuzz(100, record=records())
+@fuzz(60, record=records())
 def test_a_record_is_read_as_it_was_written(record):
     with new_folder() as folder:
         write(folder, record)
@@ -45,7 +45,7 @@ READ = dict(config=lambda run: run.config, presets=lambda run: run.presets, env=
             valid=lambda run: run.valid, finished=lambda run: run.finished, gap=lambda run: run.first_gap(),
             has=lambda run: run.has("loss"), table=lambda run: tabulate_runs([run]), name=repr)
 
-@fuzz(250, record=records(), number=st.integers(0, 99), how=st.sampled_from(["cut", "changed", "other", "gone"]),
+@fuzz(120, record=records(), number=st.integers(0, 99), how=st.sampled_from(["cut", "changed", "other", "gone"]),
       place=st.floats(0, .999), byte=st.integers(0, 255))
 def test_a_damaged_record_is_a_sentence(record, number, how, place, byte):
     with new_folder() as folder:

@@ -9,7 +9,7 @@ from noisykit.resolve import resolve
 from refusals import unless_refused
 from strategies import fuzz, run_settings
 
-@fuzz(400, asked=run_settings())
+@fuzz(300, asked=run_settings())
 @example(dict(method="dividemix", options=dict(warm_up=10**400))) # was an OverflowError
 @example(dict(optimizer="adam")) # its momentum of .9 was refused when it was given again
 def test_any_settings(asked):

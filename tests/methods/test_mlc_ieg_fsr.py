@@ -68,7 +68,8 @@ def test_a_restart_follows_the_steps(tmp_path):
     assert last < 0.01*0.05 < between
 
 REFUSED = [
-    (dict(method="mlc", probe_size=1), "half of a probe batch has 0"),
+    (dict(method="mlc", probe_size=1), "it sees 1: probe_size and probe_batch must be at least 2"),
+    (dict(method="mlc", probe_batch=1), "it sees 1: probe_size and probe_batch must be at least 2"),
     (dict(method="ce", meta_level="last"), "does not look ahead"),
     (dict(method="ce", optimizer="adam", unmoved_slope="literal"), "does not look ahead"),
     (dict(method="l2r", unmoved_slope="literal"), "unmoved_slope is Adam's; optimizer is 'sgd'"),

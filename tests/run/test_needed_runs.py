@@ -7,6 +7,7 @@ import pytest
 from conftest import SMALL, tree
 from noisykit.data.noise import LAWS, law_options, sample_law
 from noisykit.errors import Refused
+from noisykit.numerics import count_of
 from noisykit.record import Run
 from noisykit.run import run_method
 from noisykit.train.method import METHODS, Method, method
@@ -22,7 +23,7 @@ def own_law():
     @sample_law(clean_run=settings, options=dict(run=str, settings=dict))
     def unsure(true, num_classes, rate, seed, scores=None):
         given = true.copy()
-        least = np.argsort(scores.max(1), kind="stable")[:int(rate*len(true))]
+        least = np.argsort(scores.max(1), kind="stable")[:count_of(rate, len(true))]
         given[least] = (true[least] + 1) % num_classes
         return given, true, np.eye(num_classes)
     yield
@@ -32,7 +33,7 @@ def test_a_law_of_ones_own(tmp_path, own_law):
     run = train(tmp_path/"run", method="ce", noise="unsure", noise_rate=.2, probe_size=0)
     first, = made(tmp_path)
     assert first.config["model"] == "lenet" and first.finished and run.config["noise_options"] is None
-    assert run.all_labels.flipped.sum() == int(.2*len(first.labels))
+    assert run.all_labels.flipped.sum() == count_of(.2, len(first.labels))
     options = dict(run=str(first.folder))
     named = train(tmp_path/"other/run", method="ce", noise="unsure", noise_rate=.2, probe_size=0,
                   noise_options=options)

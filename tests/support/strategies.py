@@ -3,7 +3,9 @@
     make test                                        the profile ci: the same examples every time
     make test-long SEED=7                            the profile long: 25 times as many, others for each seed
 """
+import csv
 import functools
+import io
 import os
 import tempfile
 from collections import Counter
@@ -11,11 +13,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from hypothesis import given, settings, strategies as st
 from hypothesis.internal.conjecture import providers
 
 from noisykit.config import SETTINGS
 from noisykit.data.noise import LAWS, law_options as law_option_types
+from noisykit.data.pixels import FORMATS
 from noisykit.data.source import COMMON, known_datasets
 from noisykit.networks import NETWORKS
 from noisykit.study import known_studies
@@ -258,3 +262,62 @@ def make_folder(root, entries):
             elif isinstance(what, str): place.symlink_to(what)
             elif not place.exists(): place.write_bytes(what)
         except OSError: continue # the name is too long, or taken by something else
+
+# ---- tables
+
+ODD_WORDS = ["a", "b", "1", "1.0", "01", "NA", "nan", "", " a", "a ", "a,b", "a;b", "a|b", "a\tb", 'a"b', '"a"', ' "a"',
+             "a\nb", "a\r\nb", "\ufeffa", "=1+1", "-1", "\xe9", "\x85", "\u2028", "True", "#", "'", "\\", "\xa0"]
+WORDS = st.text(max_size=6) | st.sampled_from(ODD_WORDS)
+
+@st.composite
+def tables(draw, columns, words=WORDS):
+    "(bytes of a csv file, its rows): any separator, quotes, line end and encoding that can hold them"
+    rows = draw(st.lists(st.lists(words, min_size=len(columns), max_size=len(columns)), min_size=1, max_size=5))
+    broken = any(set("\r\n").intersection(word) for row in rows for word in row)
+    quoting = csv.QUOTE_ALL if broken else draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    separator, end = draw(st.sampled_from(",;\t|")), draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator=end, quoting=quoting).writerows([columns, *rows])
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]))
+    try: return out.getvalue().encode(encoding), rows
+    except UnicodeEncodeError: return out.getvalue().encode("utf-8"), rows
+
+# ---- pictures
+
+MODES = "1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F"
+
+def raster(mode, size, seed):
+    "A picture of noise; the values of deep modes need more than 8 bits"
+    draws, (width, height) = np.random.default_rng(seed), size
+    if mode in ("I", "I;16"): values = draws.integers(0, 60_000, (height, width)).astype("i4" if mode == "I" else "u2")
+    elif mode == "F": values = draws.normal(0, 10.**draws.integers(-3, 9), (height, width)).astype("f4")
+    else: values = draws.integers(0, 256, (height, width, 4), np.uint8)
+    if values.ndim == 2: return Image.fromarray(values)
+    if mode in ("1", "P"): return Image.fromarray(values).convert(mode)
+    return Image.frombytes(mode, size, values[..., :Image.getmodebands(mode)].tobytes())
+
+def saved(picture, kind, **how):
+    "The bytes of a picture file; empty where Pillow cannot write such a picture"
+    out = io.BytesIO()
+    try: picture.save(out, kind, **how)
+    except (OSError, ValueError, KeyError, TypeError): return b""
+    return out.getvalue()
+
+@functools.cache
+def written():
+    "[(mode, format)] of what Pillow writes and the kit reads"
+    Image.init()
+    kinds = [kind for kind in FORMATS if kind in Image.SAVE and kind in Image.OPEN]
+    return [(mode, kind) for mode in MODES for kind in kinds if saved(raster(mode, (9, 5), 0), kind)]
+
+@st.composite
+def pictures(draw):
+    "(bytes of a file, the picture in it, its format, its turn as EXIF has it)"
+    mode, kind = draw(st.sampled_from(written()))
+    size = draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    picture, turn = raster(mode, size, draw(st.integers(0, 99))), draw(st.integers(0, 9))
+    how = {}
+    if kind in ("JPEG", "PNG", "WEBP", "TIFF") and turn:
+        how["exif"] = Image.Exif()
+        how["exif"][0x0112] = turn
+    return saved(picture, kind, **how), picture, kind, turn if how else 0
