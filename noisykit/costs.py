@@ -57,12 +57,12 @@ def random_data(config:Config, # whose probe size, seed and device count
 
 # %% ../nbs/bench/costs.ipynb #def-timed-trainer
 def timed_trainer(config:Config, data:Data)->Trainer:
-    "At its seeded start, with a run folder of its own; nothing is evaluated or printed"
+    "At its seeded start, at a constant rate, with a run folder of its own; nothing is evaluated or printed"
     run = claim_run_folder(tempfile.mkdtemp(), dict(epochs=1), {}, {})
     torch.manual_seed(torch_stream(config.seed, 'start').initial_seed())
     with numerics(config.precision):
         net = create_network(config.model, len(data.source.classes), data.source.train.shape[0])
-        trainer = Trainer(replace(config, epochs=1), run, data, net, quiet=True)
+        trainer = Trainer(replace(config, epochs=1, schedule='constant'), run, data, net, quiet=True)
     trainer.test_sets = {}
     return trainer
 
