@@ -371,3 +371,14 @@ def test_ten_images_that_the_networks_know_set_one():
     assert class_thresholds(given, probs)[2] == pytest.approx(.4)
     assert class_thresholds(given[:209], probs[:209])[2] == np.inf
     assert (confident_class(given, probs)[200:] == 2).all()
+
+def test_an_audit_of_few_images_a_class(tmp_path, capsys):
+    "Six images a class: nothing is doubted, no share is estimated, and it is said"
+    write(tmp_path/"own", 60)
+    table = audit(tmp_path/"own", tmp_path/"run", epochs=1, folds=2, weights="random", device="cpu")
+    said = "No class sets a threshold (fewer than 10 images, or the networks do not know them)"
+    assert said in capsys.readouterr().out
+    page = (tmp_path/"run/audit.html").read_text()
+    assert said in page and "may be wrong" not in page
+    assert not table.doubted.any()
+    assert json.loads((tmp_path/"run/audit.json").read_text())["noise_rate"]["estimate"] is None
