@@ -23,12 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 from .project import environment
 
 # %% ../nbs/bench/timing.ipynb #time-calls
-def _time_calls(function, repeat): # seconds a call
+def _time_calls(function, repeat, clock): # seconds a call
     _wait_for_gpu()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeat): function()
     _wait_for_gpu()
-    return (time.perf_counter() - start)/repeat
+    return (clock() - start)/repeat
 
 def _wait_for_gpu():
     if torch.cuda.is_available(): torch.cuda.synchronize()
@@ -36,14 +36,15 @@ def _wait_for_gpu():
 # %% ../nbs/bench/timing.ipynb #times
 def times(variants:dict, # name -> function without arguments
           rounds:int=30, # how often each is timed
-          repeat:int=1 # calls in one timing
+          repeat:int=1, # calls in one timing
+          clock:Callable=time.perf_counter # seconds; or `time.process_time`
          )->pd.DataFrame: # seconds a call, [rounds, variants]
     "Time all variants in turn, after one unmeasured call of each; every other round has the reverse order"
     for variant in variants.values(): variant()
     rows, names = [], list(variants)
     for number in range(rounds):
         order = names if number % 2 == 0 else names[::-1]
-        rows.append({name: _time_calls(variants[name], repeat) for name in order})
+        rows.append({name: _time_calls(variants[name], repeat, clock) for name in order})
     return pd.DataFrame(rows, columns=names)
 
 # %% ../nbs/bench/timing.ipynb #quartiles

@@ -42,7 +42,7 @@ def decide(items:RunItems|AuditItems, images, # of one image, or a list
     columns = [*items.table, 'decision', 'label', 'data']
     if before is None: before = pd.DataFrame(columns=columns)
     rows = items.table.set_index('image', drop=False).rename_axis(None).loc[list(np.atleast_1d(images))]
-    before = before[~before.image.isin(rows.image)]
+    before = before[~before.image.isin(rows.image)].reset_index(drop=True)
     if decision is None: return before
     _check_decision(items, rows, decision, label)
     rows = rows.assign(decision=decision, label=_right_label(rows, decision, label), data=items.data_id)

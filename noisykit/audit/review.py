@@ -133,8 +133,8 @@ class AuditItems:
 
 # %% ../../nbs/audit/review.ipynb #audited
 def _audited_folder(folder): # where the images of an audit are
-    about = folder/'audit.json'
-    data_dir = json.loads(about.read_text()).get('data_dir') if about.is_file() else None
+    try: data_dir = json.loads((folder/'audit.json').read_text()).get('data_dir')
+    except (OSError, ValueError, AttributeError): data_dir = None # not there, or damaged
     if data_dir is not None: return data_dir
     raise ValueError(f"{folder} does not say where its images are (data_dir in audit.json): "
                      "audit them again, with the same run_dir")

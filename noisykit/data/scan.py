@@ -88,6 +88,7 @@ class _Walk:
         if is_link and os.path.exists(path): self.linked.append(path)
         if is_hidden(entry.name): self.hidden.append(entry.name)
         elif os.path.isdir(path) if is_link else entry.is_dir():
+            if label is not None and unfit(entry.name): return self.leave(path, unfit(entry.name))
             (self.links if is_link else self.folders).append((path, entry.name if label is None else label))
         elif is_link and not os.path.exists(path): self.leave(path, 'a link to nothing')
         elif not (os.path.isfile(path) if is_link else entry.is_file()): self.leave(path, 'neither a file nor a folder')

@@ -2,6 +2,8 @@
 import os
 from pathlib import Path
 
+from hypothesis import example
+
 from noisykit.audit.look import look_for_images
 from noisykit.data.scan import find_parts, image_endings, is_hidden, scan_parts
 from refusals import unless_refused
@@ -22,6 +24,7 @@ def is_named(path, root, named):
     return any(os.path.join(*parts[:depth]) in named for depth in range(1, len(parts) + 1))
 
 @fuzz(250, entries=folders())
+@example([("a/1.png", b"x"), ("b/2.png", b"x"), ("a/c\rd/3.png", b"x")]) # no csv could hold the inner folder's name
 def test_any_folder(entries):
     "Each file is used once or named, and the block is a line for each thing that it says"
     with new_folder() as root:

@@ -20,6 +20,7 @@ from hypothesis.internal.conjecture import providers
 from noisykit.config import SETTINGS
 from noisykit.data.noise import LAWS, law_options as law_option_types
 from noisykit.data.pixels import FORMATS
+from noisykit.data.scan import unfit
 from noisykit.data.source import COMMON, known_datasets
 from noisykit.networks import NETWORKS
 from noisykit.study import known_studies
@@ -210,7 +211,8 @@ def records(draw):
     true, given = draw(st.lists(st.integers(-1, 3), min_size=samples, max_size=samples)), [0]*samples
     labels = dict(index=range(samples), split="train", true=true, given=given, flipped=np.not_equal(true, given))
     if draw(st.booleans()):
-        labels["file"] = draw(st.lists(words.map("{}.png".format), min_size=samples, max_size=samples))
+        names = words.filter(lambda name: not unfit(name)).map("{}.png".format)
+        labels["file"] = draw(st.lists(names, min_size=samples, max_size=samples))
     rows = [dict(epoch=epoch) | draw(METRICS) for epoch in range(1, epochs + 1)]
     values = [draw(arrays(samples)) for _ in range(epochs)]
     presets = draw(st.dictionaries(words, words, max_size=2))
