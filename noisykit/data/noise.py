@@ -459,8 +459,10 @@ def _as_labels(values, num_classes, names):
     place = {str(name).strip(): number for number, name in enumerate(names or [])}
     numbers = pd.to_numeric(words, errors='coerce')
     if not numbers.isna().any(): return check_labels(numbers, num_classes)
-    odd = np.flatnonzero(~words.isin(list(place)))
-    if not len(odd): return words.map(place).to_numpy(np.int64)
+    unnamed = ~words.isin(list(place))
+    if not unnamed.any(): return words.map(place).to_numpy(np.int64)
+    neither = unnamed & numbers.isna()
+    odd = np.flatnonzero(neither if neither.any() else unnamed) # else numbers among names
     named = f" nor the name of a class ({', '.join(list(place)[:12])})" if place else ''
     raise ValueError(f"label {words[odd[0]]!r} of sample {odd[0]} is neither a number 0..{num_classes - 1}{named} "
                      f"({len(odd)} such)")

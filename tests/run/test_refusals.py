@@ -67,7 +67,7 @@ WRONG = {
                                           "cannot train on 1 samples of shape (1, 8, 8)"),
     "empty noise file": (dict(NOISE_FILE, noise_file="{tmp}/empty.csv"), "empty.csv cannot be read as csv"),
     "noise file with a gap": (dict(NOISE_FILE, noise_file="{tmp}/gap.csv"),
-                              "gap.csv: label nan of sample 7 is no whole number"),
+                              "gap.csv: label '' of sample 7 is neither a number 0..9"),
     "rate": (dict(noise_rate=1.01), "noise_rate must be a number from 0 to 1; got 1.01"),
     "label out of range": (dict(NOISE_FILE, noise_file="{tmp}/high.csv"),
                            "label 10 of sample 3 is out of range: labels are 0..9"),
