@@ -69,7 +69,8 @@ def timed_trainer(config:Config, data:Data)->Trainer:
 # %% ../nbs/bench/costs.ipynb #def-one-epoch
 def one_epoch(trainer:Trainer)->dict: # per-sample values, name -> array [N]
     "One pass over the training set, in the run's precision"
-    with numerics(trainer.config.precision, trainer.config.deterministic), Signals() as asked: return trainer.epoch(1, asked)[1]
+    config = trainer.config
+    with numerics(config.precision, config.deterministic), Signals() as asked: return trainer.epoch(1, asked)[1]
 
 def epoch_seconds(config:Config, data:Data)->float:
     "Of a fresh trainer's second epoch: in the first one the device chooses its kernels"

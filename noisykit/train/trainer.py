@@ -120,7 +120,8 @@ class MetaTraining(Training):
     def usefulness(self, batch:Batch, target:Tensor, # [B] labels or [B, C]
                    reduction:str='global'
                   )->tuple: # usefulness [B]; the losses [B], with the graph of the step's own pass
-        "-d outer / d eps: how fast the probe's loss falls with the weight of each sample's loss against `target`"
+        """-d outer / d eps: how fast the probe's loss falls with the weight of each sample's loss against `target`.
+        It makes the step's own forward pass of the batch, which moves running statistics"""
         eps = torch.zeros(len(batch.x), device=self.device, requires_grad=True)
         def losses(net): return F.cross_entropy(net(batch.x), target, reduction='none')
         self.passes.expect(batch.x)

@@ -51,5 +51,6 @@ def test_a_compiled_network_gives_the_same_record(tmp_path, monkeypatch):
     again = SMALL | dict(model="linear", data_options=dict(train_size=160, test_size=80), batch_size=80)
     plain = run_method(**again, run_dir=str(tmp_path/"plain"))
     fast = run_method(**again, compile=True, run_dir=str(tmp_path/"fast"))
-    for name in plain.fields(): np.testing.assert_allclose(fast.samples(name), plain.samples(name), rtol=1e-4, atol=1e-6)
+    for name in plain.fields():
+        np.testing.assert_allclose(fast.samples(name), plain.samples(name), rtol=1e-4, atol=1e-6)
     assert fast.config["compile"] and not plain.config["compile"]
