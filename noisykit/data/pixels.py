@@ -212,7 +212,9 @@ def opened(path, file=None # open, where the picture is no file of its own
           ): # yields a `Picture`
     "A picture whose size is known, not yet decoded; OSError that names it if it cannot be read, then or inside"
     try:
-        with Image.open(path if file is None else file, formats=_formats()) as stored:
+        # not by its path: Pillow maps an uncompressed TIFF that EXIF turns into memory in the wrong shape
+        with (open(path, 'rb') if file is None else nullcontext(file)) as content, \
+             Image.open(content, formats=_formats()) as stored:
             with _alone(*stored.size):
                 if stored.format in ('JPEG', 'MPO'): _check_end(stored)
                 yield Picture(stored)

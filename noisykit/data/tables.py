@@ -164,7 +164,7 @@ def _frame(rows, known): # DataFrame, notes
     _check_widths(full, len(heading))
     names = _names(heading, known, notes)
     cut = [fields[:len(names)] for _, fields in full]
-    frame = pd.DataFrame(cut, [line for line, _ in full], names, dtype=object)
+    frame = pd.DataFrame(cut, [line for line, _ in full], names, dtype=str)
     return frame, notes + _broken_lines(frame)
 
 def _check_widths(rows, width):

@@ -89,12 +89,13 @@ T = Image.Transpose
 UNDO = {2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE, 6: T.ROTATE_90, 7: T.TRANSVERSE,
         8: T.ROTATE_270} # EXIF's number -> how its sensor saw the picture
 
-def turned(number, kind, **how):
+def turned(number, kind, mode="RGB", **how):
     "(the file of a camera that was held so, what is to be seen)"
     exif = Image.Exif()
     exif[0x0112] = number
-    seen = MARKED.convert("RGB")
-    return saved(seen.transpose(UNDO[number]) if number in UNDO else seen, kind, exif=exif, **how), np.asarray(seen)
+    seen = MARKED.convert(mode)
+    stored = seen.transpose(UNDO[number]) if number in UNDO else seen
+    return saved(stored, kind, exif=exif, **how), np.asarray(seen.convert("RGB"))
 
 def broken_exif(content): return saved(PICTURE, "PNG", exif=content), COLOURS
 
@@ -102,7 +103,7 @@ FULL = dict(quality=100, subsampling="4:4:4")
 TURNED = {"6.webp": turned(6, "WEBP", lossless=True), "5.avif": turned(5, "AVIF", **FULL)}
 for number in range(1, 9):
     TURNED |= {f"{number}.jpg": turned(number, "JPEG", **FULL), f"{number}.png": turned(number, "PNG"),
-               f"{number}.tif": turned(number, "TIFF")}
+               f"{number}.tif": turned(number, "TIFF"), f"grey {number}.tif": turned(number, "TIFF", "L")}
 
 FRAMES = dict(save_all=True, append_images=[Image.fromarray(255 - COLOURS)])
 JPEG = saved(PICTURE.resize((200, 200)), "JPEG")
