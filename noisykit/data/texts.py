@@ -113,8 +113,9 @@ class Texts:
         return replace(self, tokens=tokens, texts=self.texts[rows])
     subset = take
 
-    def batches(self, batches:list, key:tuple|None=None, second:str|None=None):
-        "int64 [B, L] for each index tensor in `batches`; ValueError for second views"
-        if second is not None:
-            raise ValueError("texts have no augmentation, so no second view: this method is for images")
-        return (self.tokens[send(rows, self.tokens.device)] for rows in batches)
+    def batches(self, batches:list, key:tuple|None=None, views:tuple|None=None):
+        "int64 [B, L] for each index tensor in `batches`, with `views` tuples of one; ValueError for several views"
+        if views is not None and list(views) != ['standard']:
+            raise ValueError("texts have no augmentation, so there is one view of each: this method is for images")
+        tokens = (self.tokens[send(rows, self.tokens.device)] for rows in batches)
+        return tokens if views is None else ((rows,) for rows in tokens)

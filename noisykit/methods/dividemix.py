@@ -83,6 +83,8 @@ def evenly(first:Tensor, second:Tensor)->Tensor: # [n], [m] -> [n + m]
 # %% ../../nbs/methods/dividemix.ipynb #class-dividemixsettings
 class DivideMixSettings(Method):
     "Options of DivideMix, and which settings and data it takes"
+    views = 'standard', 'standard'
+    two_networks = True
     dynamics = 'evaluation' # an epoch's steps see some samples twice and others not at all
     @dataclass
     class Options:
@@ -240,10 +242,9 @@ def mixed_loss(logits:Tensor, target:Tensor, # [2B, C] of both views of this pro
 @method('dividemix')
 class DivideMix(DivideMixRecord):
     "Two networks that tell each other which labels to believe (Li et al., ICLR 2020)"
-    @property
-    def second_view(self)->str|None:
-        "Batches come with a second view of each picture, but not in the warm-up"
-        return 'standard' if self.trainer.epochs_done >= self.warm_up else None
+    def views_in(self, epoch:int)->tuple:
+        "One view of each picture in the warm-up, then two"
+        return self.views if epoch > self.warm_up else self.views[:1]
 
     def rows(self, epoch:int)->list: # positions [n], for each step
         "The steps of the first network, then those of the second"
@@ -276,7 +277,7 @@ class DivideMix(DivideMixRecord):
     @torch.no_grad()
     def targets(self, batch:Batch, net:nn.Module, other:nn.Module, labelled:Tensor, w:Tensor)->Tensor: # [B, C]
         "Refined labels and guessed ones, sharpened; `labelled` bool [B], on the CPU, `w` [B, 1]"
-        views, rest = (batch.x, batch.second_view), send((~labelled).nonzero()[:, 0], batch.x.device)
+        views, rest = batch.views, send((~labelled).nonzero()[:, 0], batch.x.device)
         p = mean_prediction(net, views)
         target = w*batch.targets(p.shape[1]) + (1 - w)*p
         if len(rest):
@@ -288,6 +289,6 @@ class DivideMix(DivideMixRecord):
         "Both views of all samples, mixed with each other"
         seed, purpose, alpha = self.trainer.config.seed, f'dividemix {self.trainer.steps}', self.options.alpha
         drawn = stream(seed, purpose).beta(alpha, alpha)
-        groups = [(batch.x, target), (batch.second_view, target)]
+        groups = [(view, target) for view in batch.views]
         groups = mixup(groups, torch_stream(seed, purpose), share=max(drawn, 1 - drawn))
         return tuple(torch.cat(parts) for parts in zip(*groups))

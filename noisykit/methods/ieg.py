@@ -27,6 +27,7 @@ from ..train.method import Batch, Method, Step, method, option
 class IEGSettings(Method):
     "Options of IEG, and which data it takes"
     needs_probe = looks_ahead = True
+    views = 'standard', 'autoaugment'
     @dataclass
     class Options:
         "Factors of the loss, the second view, and the step size of the look-ahead"
@@ -42,7 +43,7 @@ class IEGSettings(Method):
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
-        self.second_view = options.strong # so that batches come with this view, too
+        self.views = 'standard', options.strong
 
 # %% ../../nbs/methods/ieg.ipynb #method-ieg
 @method('ieg')
@@ -52,7 +53,7 @@ class IEG(IEGSettings):
         "The loss above; the record gets weights, chosen labels P_i(lambda*_i), and lambda* in {0, 1}"
         trainer, probe = self.trainer, self.trainer.probe()
         logits = trainer.passes(batch.x)
-        strong = trainer.net(batch.second_view)
+        strong = trainer.net(batch.views[1])
         with torch.no_grad(): g = sharpen((logit_norm(logits).softmax(1) + logit_norm(strong).softmax(1))/2)
         y = batch.targets(logits.shape[1]).to(g)
         def between(lam): return lam[:, None]*y + (1 - lam[:, None])*g
@@ -82,7 +83,7 @@ class IEG(IEGSettings):
         n, random = len(g), torch_stream(self.trainer.config.seed, f'ieg {self.trainer.steps}')
         drawn = send(shard(torch.randint(probe.size, (batch.size,), generator=random)), g.device)
         clean = all_gather(probe.x)[drawn], all_gather(probe.targets(g.shape[1]).to(g))[drawn]
-        groups = mixup([clean, (batch.x, g), (batch.second_view, g)], random)
+        groups = mixup([clean, (batch.x, g), (batch.views[1], g)], random)
         x, target = (torch.cat(parts) for parts in zip(*groups))
         logits = torch.cat([logit_norm(part) for part in self.trainer.net(x).split(n)])
         loss = F.cross_entropy(logits, target, reduction='none')

@@ -9,6 +9,7 @@ __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'Batch', 'Step', 'Requirements', 'ow
 
 # %% ../../nbs/train/method.ipynb #imports
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 
 import torch
@@ -31,8 +32,14 @@ class Batch:
     epoch:int # 1, 2, ...
     size:int # samples in the whole batch: B where one process trains
     corrected:bool=False # y follows the network's own predictions
-    second_view:Tensor|None=None # [B, C, H, W] of the same pictures, where the method asks for it
+    more:tuple=() # further views [B, C, H, W] of the same pictures, where the method asks for them
     step:int=0 # how many steps of the epoch came before
+    again:bool=False # a further pass over a batch that a step has seen: what is remembered of samples stays
+
+    @property
+    def views(self)->tuple: # of [B, C, H, W]
+        "All views of the pictures, in the order in which the method names them; `x` is the first"
+        return self.x, *self.more
 
     def mean(self, values:Tensor)->Tensor: # [B] -> scalar
         "This process's share of the mean over the whole batch: the shares of all processes add up to it"
@@ -60,7 +67,9 @@ class Requirements:
     looks_ahead = False
     can_wait = False
     dynamics = 'training'
-    second_view = None
+    views = ('standard',)
+    needs_rate = two_networks = False
+    paper, passes = '', 1.
 
     @dataclass
     class Options: "A method's own settings; `__post_init__` raises ValueError for those that do not go together"
@@ -136,6 +145,14 @@ class Method(Requirements):
         config = self.trainer.config
         return epoch_batches(len(self.trainer.index), config.batch_size, config.seed, epoch)
 
+    def views_in(self, epoch:int)->tuple: # names, as of `views`
+        "The views of each picture in the batches of an epoch; as `rows`, the same answer whenever it is asked for"
+        return self.views
+
+    def lr_factor(self, epoch:int)->float: # 1, 2, ...
+        "What the schedule's rate is multiplied by in an epoch"
+        return 1.
+
     def begin_epoch(self, epoch:int): "Before an epoch's first step"
     def after_step(self): "After the optimizer's step"
     def end_epoch(self, epoch:int): "After an epoch's last step, before it is recorded"
@@ -167,6 +184,10 @@ class AddOn(Method):
     def change(self, batch:Batch)->Batch:
         "The batch as the method is to see it"
         return batch
+
+    def around(self, step:Callable, batch:Batch)->Step: # step(batch) is the method's, or of the add-ons before
+        "What becomes of the method's step"
+        return step(batch)
 
 # %% ../../nbs/train/method.ipynb #methods
 METHODS, ADDONS, COMPOSED = {}, {}, {} # name -> class, name -> class, name -> the name that it stands for

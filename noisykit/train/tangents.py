@@ -196,4 +196,5 @@ def _push(node, moving, directions, own):
     if all(dx is None for dx in moving): return []
     if own and name == 'ReluBackward0': return [_relu_in_place(node, *moving)]
     dy = RULES.get(name, transposed_twice)(node, *moving)
-    return dy if isinstance(dy, tuple) else [dy]
+    outputs = zip(dy if isinstance(dy, tuple) else [dy], node._input_metadata)
+    return [t if t is None else t.to(output.dtype) for t, output in outputs] # autocast's

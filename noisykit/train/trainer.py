@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['Training', 'MetaTraining', 'Trainer', 'Epoch', 'take_steps', 'pictures_for_steps', 'take_step', 'make_batch',
-           'sum_over_processes', 'descend', 'check_losses', 'check_test_loss', 'stop_training', 'must_stop',
-           'stop_if_asked', 'interrupt', 'sample_record', 'training_metrics', 'seconds_since', 'evaluated_sets',
-           'test_metrics', 'final_sets', 'write_final', 'write_epoch', 'tensorboard', 'show_epoch', 'epoch_line',
-           'save', 'resume']
+           'wrapped_step', 'sum_over_processes', 'descend', 'check_losses', 'check_test_loss', 'stop_training',
+           'must_stop', 'stop_if_asked', 'interrupt', 'sample_record', 'training_metrics', 'seconds_since',
+           'evaluated_sets', 'test_metrics', 'final_sets', 'write_final', 'write_epoch', 'tensorboard', 'show_epoch',
+           'epoch_line', 'save', 'resume']
 
 # %% ../../nbs/train/trainer.ipynb #imports
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -134,9 +136,6 @@ class Trainer(MetaTraining):
     def __init__(self, config:Config, run:Run, data:Data, net:nn.Module, quiet:bool=False):
         super().__init__(config, data, net)
         self.run, self.quiet = run, quiet or rank() > 0
-        steps = len(epoch_batches(len(data.index), config.batch_size, config.seed, 1)) # of an epoch
-        self.scheduler = create_schedule(self.opt, config.schedule, config.epochs, steps)
-        self.each_step = restarts(config.schedule) # else the schedule is followed epoch by epoch
         self.test_sets = evaluated_sets(self)
         self.unfinished = None # losses and record of an epoch that was interrupted
         composition = parse_method(config.method, config.options)
@@ -144,6 +143,9 @@ class Trainer(MetaTraining):
             raise ValueError(f"method {config.method!r} needs a probe: set probe_size to the number of clean samples")
         self.parts = composition.create(self)
         self.method, *self.addons = self.parts
+        steps = len(epoch_batches(len(data.index), config.batch_size, config.seed, 1)) # of an epoch
+        self.scheduler = create_schedule(self.opt, config.schedule, config.epochs, steps, self.method.lr_factor)
+        self.each_step = restarts(config.schedule) # else the schedule is followed epoch by epoch
         self.dynamics = config.dynamics or self.method.dynamics
 
     def fit(self):
@@ -170,7 +172,7 @@ class Trainer(MetaTraining):
         self.average_statistics()
         values = sample_record(epoch)
         row = training_metrics(epoch, values)
-        if self.scheduler and not self.each_step: self.scheduler.step()
+        if not self.each_step: self.scheduler.step()
         row |= seconds_since(started, clock) | test_metrics(self)
         check_test_loss(epoch, row)
         return row, values
@@ -204,19 +206,19 @@ def take_steps(epoch:Epoch, asked:Signals):
 def pictures_for_steps(epoch:Epoch): # a generator with a progress bar where an epoch is long
     "(rows of the whole batch, this process's pictures) for each step that is left"
     trainer, left = epoch.trainer, epoch.batches[len(epoch.losses):]
-    pictures = trainer.images.batches([trainer.index[shard(rows)] for rows in left],
-                                      key=(epoch.config.seed, epoch.number), second=trainer.method.second_view)
+    places, key = [trainer.index[shard(rows)] for rows in left], (epoch.config.seed, epoch.number)
+    pictures = trainer.images.batches(places, key, trainer.method.views_in(epoch.number))
     return tqdm(zip(left, pictures), f'epoch {epoch.number}', len(left), disable=trainer.quiet, **BAR)
 
 # %% ../../nbs/train/trainer.ipynb #def-take-step
 def take_step(epoch:Epoch, rows:Tensor, # [b] positions in the training set, of all processes
-              pictures, # of this process; or pairs of two views
+              views:tuple, # of this process's pictures
               asked:Signals):
     "One step of the optimizer, and what the record keeps of it"
     trainer = epoch.trainer
     torch.manual_seed(epoch.step_seed + trainer.steps*world() + rank())
-    batch = make_batch(epoch, rows, pictures)
-    with trainer.autocast(): step = trainer.method.step(batch)
+    batch = make_batch(epoch, rows, views)
+    with trainer.autocast(): step = wrapped_step(trainer)(batch)
     if step.loss.requires_grad: step.loss.backward() # else the method has left its gradient in the parameters
     loss, asked_to_stop = sum_over_processes(trainer, step.loss, asked.to_stop is not None)
     descend(epoch)
@@ -228,15 +230,20 @@ def take_step(epoch:Epoch, rows:Tensor, # [b] positions in the training set, of 
     trainer.steps += 1
 
 # %% ../../nbs/train/trainer.ipynb #def-make-batch
-def make_batch(epoch:Epoch, rows:Tensor, pictures)->Batch: # as of `take_step`
+def make_batch(epoch:Epoch, rows:Tensor, views:tuple)->Batch: # as of `take_step`
     "What the method sees, after its add-ons"
     trainer = epoch.trainer
     mine = send(shard(rows), trainer.device)
-    x, second_view = pictures if trainer.method.second_view else (pictures, None)
-    batch = Batch(mine, x, trainer.given[mine], epoch.number, len(rows), second_view=second_view,
-                  step=len(epoch.losses))
+    x, *more = views
+    batch = Batch(mine, x, trainer.given[mine], epoch.number, len(rows), more=tuple(more), step=len(epoch.losses))
     for addon in trainer.addons: batch = addon.change(batch)
     return batch
+
+def wrapped_step(trainer:'Trainer')->Callable: # step(batch)
+    "The method's step, as its add-ons wrap it"
+    step = trainer.method.step
+    for addon in trainer.addons: step = partial(addon.around, step)
+    return step
 
 # %% ../../nbs/train/trainer.ipynb #def-sum-over-processes
 def sum_over_processes(trainer:Trainer, loss:Tensor, # scalar: this process's share
@@ -399,10 +406,9 @@ def epoch_line(row:dict, epochs:int)->str:
 # %% ../../nbs/train/trainer.ipynb #def-training-state
 def save(trainer:'Trainer'):
     "Write a checkpoint; all processes call it together"
-    schedule = trainer.scheduler and trainer.scheduler.state_dict()
     state = dict(epoch=trainer.epochs_done, steps=trainer.steps, net=trainer.net.state_dict(),
                  opt=trainer.opt.state_dict(), middle=trainer.unfinished,
-                 parts=[part.state_dict() for part in trainer.parts], schedule=schedule)
+                 parts=[part.state_dict() for part in trainer.parts], schedule=trainer.scheduler.state_dict())
     if rank() == 0: save_checkpoint(trainer.run, state)
 
 # %% ../../nbs/train/trainer.ipynb #def-resume
@@ -413,7 +419,7 @@ def resume(trainer:'Trainer'):
     trainer.net.load_state_dict(state['net'])
     trainer.opt.load_state_dict(state['opt'])
     for part, own in zip(trainer.parts, state['parts']): part.load_state_dict(own)
-    if trainer.scheduler: trainer.scheduler.load_state_dict(state['schedule'])
+    trainer.scheduler.load_state_dict(state['schedule'])
     trainer.epochs_done, trainer.steps, trainer.unfinished = state['epoch'], state['steps'], state['middle']
     if not trainer.quiet: print(_where(trainer), flush=True)
 

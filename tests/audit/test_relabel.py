@@ -124,7 +124,7 @@ def test_the_notebook(made, tmp_path):
     assert pd.read_csv(tmp_path/"repaired/repaired.csv").label_noisy.tolist() == expected
     assert tree(run.folder) == before
     text = (tmp_path/"out.ipynb").read_text()
-    assert "143 of 1,437 images relabelled by the model" in text
+    assert "144 of 1,437 images relabelled by the model" in text
     assert "image/png" in text
     done = papermill("debug_labels", tmp_path/"out.ipynb", out, run_dir=run.folder, scores=scores)   # a second time
     assert done.returncode

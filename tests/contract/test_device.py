@@ -6,6 +6,7 @@ Around the step two modes see each call of torch and refuse what would make Pyth
 Not in a step, and allowed to wait: `check_losses` (every 50 steps, a loss that is no number stops the run) and, where
 several processes train on GPUs, `must_stop` (every 10 steps). The record is fetched once in an epoch.
 """
+import itertools
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from unittest import mock
@@ -21,7 +22,7 @@ from cases import CASES, METHODS, VARIANTS, settings
 from noisykit.assemble import create_start, load_data
 from noisykit.data.images import FolderImages, TensorImages
 from noisykit.data.texts import Texts
-from noisykit.data.views import SECOND
+from noisykit.data.views import VIEWS
 from noisykit.methods.dividemix import DivideMixBeliefs
 from noisykit.numerics import numerics, send
 from noisykit.processes import world
@@ -134,17 +135,17 @@ def test_a_step_waits_for_no_gpu(case, ready):
         try: take_one()
         finally: torch.cuda.set_sync_debug_mode("default")
 
-@pytest.mark.parametrize("second", [None, *SECOND])
+@pytest.mark.parametrize("views", [None, *itertools.product(VIEWS, VIEWS)])
 @pytest.mark.parametrize("kind", ["memory", "files"])
-def test_pictures_come_without_waiting(kind, second, tmp_path):
+def test_pictures_come_without_waiting(kind, views, tmp_path):
     if kind == "memory": images = TensorImages(torch.zeros(9, 3, 8, 8, dtype=torch.uint8), (.5,)*3, (.5,)*3, 2, True)
     else:
         paths = [tmp_path/f"{i}.png" for i in range(9)]
         for i, path in enumerate(paths): save_digit(path, i)
         images = FolderImages(paths, 8, workers=0)
-    batches = images.to("meta").batches([torch.arange(4), torch.arange(4, 9)], (0, 1), second)
+    batches = images.to("meta").batches([torch.arange(4), torch.arange(4, 9)], (0, 1), views)
     with no_waiting():
-        for x in batches: assert {part.shape[1:] for part in (x if second else [x])} == {(3, 8, 8)}
+        for x in batches: assert {part.shape[1:] for part in (x if views else [x])} == {(3, 8, 8)}
 
 def test_texts_come_without_waiting():
     texts = Texts(torch.zeros(9, 5, dtype=torch.long), 7, np.array(["text"]*9)).to("meta")

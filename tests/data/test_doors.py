@@ -314,8 +314,8 @@ def test_yaml(tmp_path, name):
 
 def test_our_own_aliases_are_read(tmp_path):
     shared = [1, 2]
-    (tmp_path/"config.yaml").write_text(yaml.safe_dump(dict(config=dict(a=shared, b=shared), presets={})))
-    assert Run(tmp_path).config == dict(a=[1, 2], b=[1, 2])
+    (tmp_path/"config.yaml").write_text(yaml.safe_dump(dict(config=dict(epochs=1, a=shared, b=shared), presets={})))
+    assert Run(tmp_path).config == dict(epochs=1, a=[1, 2], b=[1, 2])
 
 # ---- links and names
 

@@ -116,5 +116,5 @@ def test_a_view_depends_on_seed_epoch_and_position_alone(policy):
     whole = views((0, 1), rows)
     for part in (rows[:1], rows[10:], rows.flip(0), rows[::3]): assert views((0, 1), part).equal(whole[part])
     for other in ((1, 1), (0, 2)): assert not views(other, rows).equal(whole)
-    (_, second), = images.batches([rows], (0, 1), policy)
+    (_, second), = images.batches([rows], (0, 1), ('standard', policy))
     assert second.equal(next(TensorImages(whole, images.mean, images.std).batches([rows])))

@@ -135,7 +135,7 @@ def test_a_picture_that_cannot_be_read_is_named(folder, original):
     empty_folder(folder)
     for path in (original/INPUT).iterdir(): (folder/INPUT/path.name).write_bytes(path.read_bytes()[:300])
     for workers in (0, 1):
-        with pytest.raises(OSError, match=r"^image .*ISIC_0000001.jpg cannot be read \(OSError: .*\)$"):
+        with pytest.raises(OSError, match=r"^image .*ISIC_0000001.jpg cannot be read \(it is cut off\)$"):
             next(FolderImages([folder/INPUT/"ISIC_0000001.jpg"], 16, workers).batches([torch.arange(1)]))
 
 # ---- what is held out

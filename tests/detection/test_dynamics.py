@@ -74,7 +74,8 @@ def test_retraining_without_the_highest_scores(plain, tmp_path):
     scores.to_csv(tmp_path/"truth.csv", index=False)
     removal = dict(scores_file=str(tmp_path/"truth.csv"), remove_ratio=.5)
     run = train(tmp_path/"run", **removal)
-    count, kept = len(labels), int(len(labels)*.5)
+    count = len(labels)
+    kept = count - round(count*.5)
     assert len(run.labels) == kept
     assert (run.all_labels.split == "removed").sum() == count - kept
     assert run.labels.flipped.sum() == max(0, labels.flipped.sum() - (count - kept))   # flips go first

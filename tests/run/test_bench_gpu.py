@@ -8,7 +8,7 @@ options: {fsr: {queue: 40, queue_batch: 16}}, batch_size: 16, probe_size: 20, im
 step_images: 36, epoch_images: 52, rounds: 1, device: cpu}"""
 
 def test_bench_gpu_on_a_cpu(tmp_path):
-    done = papermill("bench_gpu", tmp_path/"out.ipynb", f"{TINY[:-1]}, out: {tmp_path/'gpu.csv'}}}")
+    done = papermill("bench_gpu", tmp_path/"out.ipynb", f"{TINY[:-1]}, out: {tmp_path/'gpu.csv'}}}", cold=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = pd.read_csv(tmp_path/"gpu.csv")
     part = dict(list(rows.groupby("part", sort=False)))

@@ -76,7 +76,7 @@ def page(tmp_path):
     rate = dict(estimate=.25, low=.1, high=.4, folds=[.2, .3], draws=1000)
     per_class = [dict(label=name, images=9, doubted=1, taken_for=name, taken_for_n=1) for name in NAMES]
     about = dict(name=NAMES[0], what=NAMES[4], found="\n".join(NAMES), images=12, classes=10, doubted=3, judged=12,
-                 agreement=.9, noise_rate=rate, per_class=per_class, method=NAMES[0])
+                 agreement=.9, noise_rate=rate, per_class=per_class, method=NAMES[0], thresholds="\n".join(NAMES))
     def copy_of(name): return dict(name=name, label=name, detail=name, other=name, other_label=f"{name}2")
     problems = pd.DataFrame([copy_of(name) | dict(problem="near copy") for name in NAMES])
     return audit_page(about, ranking, problems, paths)
