@@ -37,6 +37,8 @@ def early_regulariser(p:Tensor, target:Tensor)->Tensor: # [B, C] both -> [B]
 @method('elr')
 class ELR(Method):
     "Cross entropy, and a pull towards each sample's early predictions (Liu et al., NeurIPS 2020)"
+    paper = 'Liu et al., NeurIPS 2020'
+
     @dataclass
     class Options:
         "How fast targets move, and how much they count"
@@ -52,7 +54,8 @@ class ELR(Method):
         "Mean of CE + strength*log(1 - <p, t>), after the batch's targets have moved"
         logits = self.trainer.net(batch.x)
         p = clipped(logits)
-        self.target[batch.rows] = moved_targets(self.target[batch.rows], p, self.options.beta)
+        if not batch.again:
+            self.target[batch.rows] = moved_targets(self.target[batch.rows], p, self.options.beta)
         target = self.target[batch.rows]
         loss = F.cross_entropy(logits, batch.y, reduction='none')
         loss = loss + self.options.strength*early_regulariser(p, target)

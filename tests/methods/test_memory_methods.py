@@ -70,3 +70,10 @@ def test_elr_uses_the_target_that_moved_in_this_step():
     expected = torch.tensor(CE) + 3*early_regulariser(p, method.target.values)
     assert step.loss.item() == pytest.approx(expected.mean().item(), abs=1e-6)
     assert step.values["disagrees"].tolist() == [0, 1]
+
+def test_elr_remembers_a_batch_once():
+    method = ELR(trainer(), ELR.Options())
+    method.step(batch())
+    before = method.target.values.clone()
+    method.step(batch(again=True))
+    assert torch.equal(method.target.values, before)
