@@ -14,6 +14,7 @@ from ..train.method import Batch, Method, Step, compose, method
 @method('ce')
 class CE(Method):
     "Mean cross entropy against the given labels"
+    paper = 'control'
     def step(self, batch:Batch)->Step:
         "-log p(y) of each sample, averaged over the batch"
         logits = self.trainer.net(batch.x)

@@ -83,6 +83,7 @@ def evenly(first:Tensor, second:Tensor)->Tensor: # [n], [m] -> [n + m]
 # %% ../../nbs/methods/dividemix.ipynb #class-dividemixsettings
 class DivideMixSettings(Method):
     "Options of DivideMix, and which settings and data it takes"
+    paper, passes = 'Li et al., ICLR 2020', 6.7
     views = 'standard', 'standard'
     two_networks = True
     dynamics = 'evaluation' # an epoch's steps see some samples twice and others not at all

@@ -26,6 +26,7 @@ from ..train.method import Batch, Method, Step, method, option
 # %% ../../nbs/methods/ieg.ipynb #class-iegsettings
 class IEGSettings(Method):
     "Options of IEG, and which data it takes"
+    paper, passes = 'Zhang et al., CVPR 2020', 6.3
     needs_probe = looks_ahead = True
     views = 'standard', 'autoaugment'
     @dataclass

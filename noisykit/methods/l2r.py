@@ -20,6 +20,7 @@ from ..train.method import Batch, Method, Step, method, option
 @method('l2r')
 class L2R(Method):
     "Online reweighting by the gradient of the probe's loss (Ren et al., ICML 2018, algorithm 1)"
+    paper, passes = 'Ren et al., ICML 2018', 2.3
     needs_probe = looks_ahead = True
     @dataclass
     class Options:

@@ -30,6 +30,7 @@ def mix(beta:Tensor, # [B] in 0..1, share of the label
 # %% ../../nbs/methods/label_mixing.ipynb #class-mixupmemory
 class MixupMemory(Method):
     "Options of label mixing, and what is kept of each sample"
+    paper, passes = 'ISIC2019 study', 2.3
     needs_probe = looks_ahead = can_wait = True
     soft = False
     @dataclass

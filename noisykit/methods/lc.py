@@ -30,6 +30,7 @@ def correct(logits:Tensor, # [N, C] of the network
 @addon('lc')
 class LC(AddOn):
     "Targets from the network's own predictions in the last epochs (Chen et al., ICLR 2021)"
+    paper = 'Chen et al., ICLR 2021'
     changes_labels = True
     @dataclass
     class Options:

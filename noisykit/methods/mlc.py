@@ -101,6 +101,7 @@ class Corrector:
 # %% ../../nbs/methods/mlc.ipynb #class-mlcsettings
 class MLCSettings(Method):
     "Options of MLC, and its corrector, which a checkpoint keeps"
+    paper, passes = 'Zheng et al., AAAI 2021', 3.
     needs_probe = looks_ahead = can_wait = True
     @dataclass
     class Options:

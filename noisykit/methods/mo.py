@@ -25,6 +25,7 @@ def copied(net:nn.Module, state:dict)->nn.Module: # state: a `state_dict` of the
 @addon('mo')
 class MO(AddOn):
     "Exponential moving average of the network (Tarvainen & Valpola, NeurIPS 2017; Chen et al., ICLR 2021)"
+    paper = 'Tarvainen & Valpola, NeurIPS 2017'
     @dataclass
     class Options:
         "How fast the average forgets"

@@ -16,6 +16,7 @@ from ..train.method import Batch, Method, Step, method
 @method('probe_only')
 class ProbeOnly(Method):
     "Mean cross entropy on the probe's true labels"
+    paper, passes = 'control', 1.3
     needs_probe, uses_labels = True, False
 
     def step(self, batch:Batch)->Step:

@@ -21,6 +21,7 @@ from ..train.method import Batch, Method, Step, method, option
 @method('sln')
 class SLN(Method):
     "Cross entropy against labels with fresh Gaussian noise in each step (Chen et al., ICLR 2021)"
+    paper = 'Chen et al., ICLR 2021'
     @dataclass
     class Options:
         "How strong the noise is"

@@ -61,6 +61,7 @@ def _removes(config, data)->bool:
 @addon('pseudo')
 class Pseudo(AddOn):
     "A clean network's predictions as labels of the samples that are known to be flipped (ISIC2019 study, upper bound)"
+    paper, passes = 'ISIC2019 study', .3
     changes_labels = True
     @dataclass
     class Options:
