@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, VARIANTS, in_one_process, method_of, settings
+from conftest import ROOT
+from noisykit.data.views import VIEWS
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
@@ -134,6 +136,15 @@ def options(name):
     "(option, its type) of a method and its add-ons"
     known = known_methods() | ADDONS
     return [(f.name, f.type) for part in expanded(name) for f in fields(known[part].Options)]
+
+@pytest.mark.parametrize("name", [*METHODS, *sorted(ADDONS)])
+def test_it_says_what_it_assumes_and_costs(name):
+    "For the table of all methods, and on its page"
+    cls = (known_methods() | ADDONS)[name]
+    assert cls.paper and cls.passes >= 0 and set(cls.views) <= set(VIEWS)
+    page = (ROOT/f"nbs/methods/{cls.__module__.split('.')[-1]}.ipynb").read_text()
+    assert "**Needs:**" in page and "**Costs:**" in page
+    if "," in cls.paper: assert cls.paper in page
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINED])
 def test_a_wrong_option_is_refused_in_a_sentence(name, tmp_path):
