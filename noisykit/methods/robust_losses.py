@@ -241,10 +241,11 @@ def jensen_shannon(log_p:Tensor, # [V, B, C] of V views
     "Jensen-Shannon divergence of every class's label and the predictions of all views, over Z"
     rest = 1 - label_weight
     mean = log_p.logsumexp(0) - math.log(len(log_p)) # log of the mean prediction
-    m, entropy = rest*mean.exp(), -(log_p.exp()*log_p).sum(-1, keepdim=True).mean(0)
-    m_log_m = m*(mean + math.log(rest))
-    of_label = torch.special.xlogy(m + label_weight, m + label_weight)
-    entropy_of_mixture = m_log_m - of_label - m_log_m.sum(-1, keepdim=True)
+    share = rest*mean.exp() # of the predictions in the mixture
+    part = share*(mean + math.log(rest)) # share*log(share)
+    mixed = share + label_weight
+    entropy_of_mixture = part - mixed*mixed.log() - part.sum(-1, keepdim=True)
+    entropy = -(log_p.exp()*log_p).sum(-1, keepdim=True).mean(0)
     return (entropy_of_mixture - rest*entropy)/(-rest*math.log(rest))
 
 # %% ../../nbs/methods/robust_losses.ipynb #method-js

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'ADDONS', 'COMPOSED', 'Batch', 'Step', 'Requirements', 'own_study', 'option', 'check_option', 'Method',
-           'AddOn', 'method', 'addon', 'compose', 'known_methods', 'expanded', 'Composition', 'parse_method',
-           'epoch_batches']
+           'AddOn', 'method', 'addon', 'compose', 'known_methods', 'tabulate_methods', 'expanded', 'Composition',
+           'parse_method', 'epoch_batches']
 
 # %% ../../nbs/train/method.ipynb #imports
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -186,6 +187,7 @@ class Method(Requirements):
 # %% ../../nbs/train/method.ipynb #class-addon
 class AddOn(Method):
     "What goes with any method, as in sln+mo+lc; it has the same hooks"
+    passes = 0. # beside the method's
     changes_labels = False # True: `change` gives other labels; a method takes one such add-on at most
 
     def change(self, batch:Batch)->Batch:
@@ -222,6 +224,17 @@ def known_methods()->dict: # name -> class
     "All methods, add-ons and compositions: each module in noisykit/methods registers its own"
     import_modules('noisykit.methods')
     return METHODS
+
+# %% ../../nbs/train/method.ipynb #def-tabulate-methods
+def tabulate_methods()->pd.DataFrame: # a row for each method, then for each add-on
+    "What methods and add-ons assume and cost: their classes say it; `module` is where one stands"
+    rows = [_row(name, cls) for name, cls in known_methods().items()]
+    return pd.DataFrame([*rows, *(_row(f'+{name}', cls) for name, cls in ADDONS.items())])
+
+def _row(name, cls):
+    return dict(method=name, does=cls.__doc__, paper=cls.paper, clean_data=cls.needs_probe, noise_rate=cls.needs_rate,
+                networks=1 + cls.two_networks, views=len(cls.views), looks_ahead=cls.looks_ahead, passes=cls.passes,
+                module=cls.__module__.split('.')[-1])
 
 # %% ../../nbs/train/method.ipynb #def-expanded
 def expanded(name:str)->list: # the method, then its add-ons

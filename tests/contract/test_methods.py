@@ -40,7 +40,7 @@ def test_it_trains_and_fills_the_record(case, whole):
     run = Run(whole(case))
     metrics, samples = run.metrics, len(run.labels)
     assert run.finished and metrics.epoch.tolist() == [*range(1, EPOCHS + 1)]
-    assert metrics.train_loss_clean.iloc[-1] < metrics.train_loss_clean.iloc[0] # a robust loss leaves wrong labels alone
+    assert metrics.train_loss_clean.iloc[-1] < metrics.train_loss_clean.iloc[0] # that of wrong labels need not fall
     for epoch in metrics.epoch:
         for name in run.fields(epoch):
             values = run.samples(name, epoch)
