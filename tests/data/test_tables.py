@@ -147,7 +147,7 @@ GIVEN = np.where(np.arange(40) < 10, (OWN + 1) % 4, OWN)
 NAMES = ["cat", "dog", "hen", "owl"]
 PATHS = [f"{'ab'[k//20]}/{k % 20}.png" for k in range(40)]
 PARTS = dict(training=(None, OWN), test=(None, OWN[:12]))
-SOURCE = SimpleNamespace(classes=NAMES, files=PATHS, superclass=[0, 0, 1, 1], parts=PARTS)
+SOURCE = SimpleNamespace(drawn=None, classes=NAMES, files=PATHS, superclass=[0, 0, 1, 1], parts=PARTS)
 VALUES = {
     "own": OWN, "given": GIVEN, "column": GIVEN[:, None], "hot": np.eye(4)[GIVEN], "floats": GIVEN.astype(float),
     "nan": np.where(np.arange(40) == 3, np.nan, GIVEN), "from one": OWN + 1, "coarse": OWN//2, "short": GIVEN[:39],
