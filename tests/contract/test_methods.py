@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, VARIANTS, in_one_process, method_of, settings
+from conftest import ROOT
+from noisykit.data.views import VIEWS
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
@@ -39,7 +41,7 @@ def test_it_trains_and_fills_the_record(case, whole):
     run = Run(whole(case))
     metrics, samples = run.metrics, len(run.labels)
     assert run.finished and metrics.epoch.tolist() == [*range(1, EPOCHS + 1)]
-    assert metrics.train_loss.iloc[-1] < metrics.train_loss.iloc[0]
+    assert metrics.train_loss_clean.iloc[-1] < metrics.train_loss_clean.iloc[0] # that of wrong labels need not fall
     for epoch in metrics.epoch:
         for name in run.fields(epoch):
             values = run.samples(name, epoch)
@@ -80,7 +82,7 @@ def test_it_trains_in_bfloat16(case, whole, tmp_path):
     run = run_method(quiet=True, **CASES[case] | dict(precision="bfloat16", epochs=2, run_dir=str(tmp_path/"run")))
     assert "loss" in run.fields()
     for name in run.fields(): assert np.isfinite(run.samples(name, -1)).all(), name
-    assert run.metrics.train_loss.iloc[-1] < run.metrics.train_loss.iloc[0]
+    assert run.metrics.train_loss_clean.iloc[-1] < run.metrics.train_loss_clean.iloc[0]
     assert run.metrics.test_loss.notna().all()
     exact = Run(whole(case)).metrics
     assert run.metrics.train_loss.iloc[0] == pytest.approx(exact.train_loss.iloc[0], rel=.15)
@@ -136,6 +138,15 @@ def options(name):
     "(option, its type) of a method and its add-ons"
     known = known_methods() | ADDONS
     return [(f.name, f.type) for part in expanded(name) for f in fields(known[part].Options)]
+
+@pytest.mark.parametrize("name", [*METHODS, *sorted(ADDONS)])
+def test_it_says_what_it_assumes_and_costs(name):
+    "For the table of all methods, and on its page"
+    cls = (known_methods() | ADDONS)[name]
+    assert cls.paper and cls.passes >= 0 and set(cls.views) <= set(VIEWS)
+    page = (ROOT/f"nbs/methods/{cls.__module__.split('.')[-1]}.ipynb").read_text()
+    assert "**Needs:**" in page and "**Costs:**" in page
+    if "," in cls.paper: assert cls.paper in page
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINED])
 def test_a_wrong_option_is_refused_in_a_sentence(name, tmp_path):
