@@ -72,6 +72,7 @@ class Config:
     run_dir:str|None = setting(None, place=True) # None: runs/<method>-<dataset>-<noise><rate>-s<seed>
     resume:bool = setting(True, place=True) # go on with this run; False: refuse a folder that holds it
     keep_probs:bool|int = setting(False, low=0) # class probabilities in the record: all (True), or so many largest
+    keep_features:bool = setting(False, listed=False) # what enters the trained network's last layer, in the record
     dynamics:str|None = setting(None, choices=('training', 'evaluation')) # of the record; None: the method's
     options:dict|None = None # the method's and its add-ons' own
 

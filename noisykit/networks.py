@@ -6,8 +6,8 @@
 __all__ = ['NETWORKS', 'RESNETS', 'TEXT_NETWORKS', 'network', 'assemble', 'features', 'conv', 'norm_relu', 'mean_pool', 'cnn',
            'lenet', 'num_params', 'stages', 'he_init', 'BasicBlock', 'resnet32', 'PreActBlock', 'wrn28',
            'NormedSkipBlock', 'preact_resnet18', 'Bottleneck', 'glorot_init', 'resnet29', 'torchvision_resnet',
-           'read_weights', 'load_weights', 'MeanEmbedding', 'embedding_bag', 'Encoder', 'encoder', 'transformers',
-           'read_tokenizer', 'create_network']
+           'small_picture_resnet', 'plain', 'cnn8', 'cnn9', 'read_weights', 'load_weights', 'MeanEmbedding',
+           'embedding_bag', 'Encoder', 'encoder', 'transformers', 'read_tokenizer', 'create_network']
 
 # %% ../nbs/ground/networks.ipynb #from-collections-import-orde
 import json
@@ -284,6 +284,65 @@ def torchvision_resnet(
     return net
 
 for name in RESNETS: network(name)(partial(torchvision_resnet, name=name))
+
+# %% ../nbs/ground/networks.ipynb #small-picture-resnet
+def small_picture_resnet(
+    num_classes: int, # number of classes
+    channels: int,    # input channels
+    name: str,        # one of `RESNETS`
+) -> nn.Module: # network with 512 (18, 34) or 2048 features
+    "torchvision's ResNet `name` with a 3x3 convolution at full size in the place of the stem and its pooling."
+    net = torchvision_resnet(num_classes, channels, name)
+    net.conv1, net.maxpool = he_init(conv(channels, 64)), nn.Identity()
+    return net
+
+for name in 'resnet18', 'resnet34': network(f'{name}-3x3')(partial(small_picture_resnet, name=name))
+
+# %% ../nbs/ground/networks.ipynb #def-plain
+def plain(
+    n_in: int,  # input channels
+    n_out: int, # output channels
+    padding: int=1, # pixels around the picture; 0: H and W become smaller by 2
+    slope: float=0., # of the ReLU where its input is negative
+) -> list: # of layers
+    "A 3x3 convolution with bias, batch norm, and a ReLU."
+    return [nn.Conv2d(n_in, n_out, 3, padding=padding), nn.BatchNorm2d(n_out),
+            nn.LeakyReLU(slope) if slope else nn.ReLU()]
+
+# %% ../nbs/ground/networks.ipynb #network-cnn8
+@network('cnn8')
+def cnn8(
+    num_classes: int, # number of classes
+    channels: int,    # input channels
+) -> nn.Sequential: # network with 256 features
+    "Eight-layer network of Ma et al. 2020 (their code), for H and W from 8 up."
+    layers, n_in = [], channels
+    for n_out in 64, 128, 196:
+        layers += [*plain(n_in, n_out), *plain(n_out, n_out), nn.MaxPool2d(2)]
+        n_in = n_out
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(196*4*4, 256), nn.BatchNorm1d(256), nn.ReLU())
+    net = assemble(body=nn.Sequential(*layers), pool=nn.AdaptiveAvgPool2d(4), hidden=hidden,
+                   fc=nn.Linear(256, num_classes))
+    for layer in net.modules(): # its code's own start
+        if isinstance(layer, nn.Conv2d): nn.init.kaiming_uniform_(layer.weight, nonlinearity='relu')
+        if isinstance(layer, nn.Linear): nn.init.xavier_uniform_(layer.weight)
+    return net
+
+# %% ../nbs/ground/networks.ipynb #network-cnn9
+@network('cnn9')
+def cnn9(
+    num_classes: int, # number of classes
+    channels: int,    # input channels
+) -> nn.Sequential: # network with 128 features
+    "Nine-layer network of Co-teaching (Han et al. 2018, their code), for H and W from 8 up."
+    layers, n_in = [], channels
+    for n_out in 128, 256:
+        layers += [*plain(n_in, n_out, slope=.01), *plain(n_out, n_out, slope=.01), *plain(n_out, n_out, slope=.01),
+                   nn.MaxPool2d(2), nn.Dropout2d(.25)]
+        n_in = n_out
+    layers.append(nn.AdaptiveAvgPool2d(8))
+    for n_in, n_out in pairwise([256, 512, 256, 128]): layers += plain(n_in, n_out, padding=0, slope=.01)
+    return assemble(body=nn.Sequential(*layers), pool=mean_pool(), fc=nn.Linear(128, num_classes))
 
 # %% ../nbs/ground/networks.ipynb #read-weights
 def read_weights(

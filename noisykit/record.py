@@ -197,6 +197,13 @@ class Run(RunArrays):
         return len(epochs), self.folder/'metrics.csv' # if anything is missing, it is a row
 
     @property
+    def features(self)->np.ndarray: # float32 [N, F]
+        "What enters the trained network's last layer; ValueError for a run that kept none, or is not finished"
+        if self.readable('final') and 'features' in self.fields('final'): return self.samples('features', 'final')
+        raise ValueError(f"run {self.folder} has no features of its samples: train it to the end with "
+                         "keep_features=True, or give a detector a features_file")
+
+    @property
     def finished(self)->bool:
         "Whether all epochs are in the record"
         return self.first_gap()[0] == self.config['epochs']

@@ -24,7 +24,7 @@ from ..streams import stream
 DETECTORS = {} # name -> function
 
 def detector(name:str,
-             decides=None # (runs, scores [N]) -> bool [N], what it calls mislabelled; or None, if the runs do not say
+             decides=None # (runs, scores [N], **options) -> bool [N] it calls mislabelled; None, if the runs do not say
             ):
     "Register a function of (runs, options with types) under `name`"
     def register(function):
@@ -202,7 +202,8 @@ def _check_names(names, options):
 def _table(runs, function, labels, options)->pd.DataFrame:
     "One detector's table: `labels` with its scores, sorted"
     scores = function(runs, **options)
-    table, called = labels.assign(score=scores), function.decides(runs, scores) if function.decides else None
+    table, called = labels.assign(score=scores), None
+    if function.decides: called = function.decides(runs, scores, **options)
     if called is not None: table['called'] = called
     table = table[~np.isnan(scores)]
     order = np.lexsort((stream(0, 'ties').permutation(len(table)), -table.score))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.noise import transitions
 from .detectors import common_labels, out_of_fold
 from ..errors import check_name
+from ..neighbours import nearest
 from ..record import Run
 from ..streams import stream
 
@@ -112,24 +113,18 @@ def resampled(estimate, # estimate(*arrays): [C, C]
     "An estimate, and its standard deviation over draws with replacement; nan where there are fewer than two draws"
     random, N = stream(seed, 'transition matrix'), len(arrays[0])
     drawn = [random.integers(0, N, N) for _ in range(draws)]
-    again = [estimate(*[array[rows] for array in arrays]) for rows in drawn]
-    found = estimate(*arrays)
+    def of(rows): return estimate(*[array[rows] for array in arrays])
+    found, again = estimate(*arrays), [of(rows) for rows in drawn]
     return found, np.std(again, axis=0, ddof=1) if draws > 1 else np.full(found.shape, np.nan)
 
 # %% ../../nbs/detection/transition.ipynb #def-triples
 def neighbour_labels(features:np.ndarray, given:np.ndarray, # [N, F], [N]
-                     points:int=15000, seed:int=0 # of the samples, drawn without replacement, where there are more
-                    )->np.ndarray: # [points, 3]
-    "Given labels of samples and of their two nearest neighbours, by the cosine of their features"
-    unit = torch.nn.functional.normalize(torch.as_tensor(np.asarray(features, np.float32)), dim=1)
-    rows = torch.from_numpy(stream(seed, 'hoc').permutation(len(unit))[:points])
-    nearest = torch.cat([_nearest(unit, part) for part in rows.split(1024)])
-    return np.asarray(given)[torch.cat([rows[:, None], nearest], 1).numpy()]
-
-def _nearest(unit, rows): # [n, 2], without the sample itself
-    cosine = unit[rows]@unit.T
-    cosine[torch.arange(len(rows)), rows] = -torch.inf
-    return cosine.topk(2).indices
+                     points:int=15000, seed:int=0 # samples that are drawn, without replacement, where there are more
+                    )->np.ndarray: # [n, 3], n samples at most `points`
+    "Given labels of samples and of their two nearest neighbours among them, by the cosine of their features"
+    rows = stream(seed, 'hoc').permutation(len(features))[:points]
+    some = torch.as_tensor(np.asarray(features, np.float32)[rows])
+    return np.asarray(given)[rows][nearest(some, 3).numpy()]
 
 # %% ../../nbs/detection/transition.ipynb #def-shares
 def label_shares(triples:np.ndarray, C:int)->tuple: # [n, 3] -> [C], [C, C], [C, C, C]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from sklearn.metrics import recall_score
 from torch import Tensor, nn
 
+from ..networks import features as with_features
 from ..numerics import send
 from ..processes import all_sum, shard
 
@@ -33,16 +34,25 @@ def predict(net:nn.Module,
             images, # of a `Source`
             index=None, # [n] positions in the images; None: all
             key:tuple|None=None, # (seed, purpose) augments them
-            batch_size:int=500
-           )->Tensor: # logits [n, C]
+            batch_size:int=500,
+            features:bool=False # True: what enters `net.fc` as well
+           )->Tensor|tuple: # logits [n, C]; or they and the features [n, F]
     "What `net` says of images in evaluation mode; all processes call it together"
     index = torch.arange(len(images)) if index is None else torch.as_tensor(index)
-    logits = torch.zeros(len(index), net.fc.out_features, device=next(net.parameters()).device)
+    device, n = next(net.parameters()).device, len(index)
+    logits = torch.zeros(n, net.fc.out_features, device=device)
+    entering = torch.zeros(n, net.fc.in_features if features else 0, device=device)
     parts = [part for part in shard(torch.arange(len(index))).split(batch_size) if len(part)]
     batches = images.batches([index[part] for part in parts], key)
     with evaluation_mode(net):
-        for part, x in zip(parts, batches): logits[send(part, logits.device)] = net(x).to(logits.dtype)
-    return all_sum([logits])[0]
+        for part, x in zip(parts, batches):
+            rows = send(part, device)
+            if features:
+                out, entered = with_features(net, x, net.forward) # hooks do not reach into a compiled call
+                entering[rows] = entered.to(entering.dtype)
+            else: out = net(x)
+            logits[rows] = out.to(logits.dtype)
+    return all_sum([logits, entering]) if features else all_sum([logits])[0]
 
 # %% ../../nbs/train/evaluate.ipynb #def-evaluate
 def evaluate(logits:Tensor, # [n, C]

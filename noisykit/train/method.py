@@ -67,6 +67,7 @@ class Requirements:
     uses_labels = True
     looks_ahead = False
     can_wait = False
+    repeatable = True
     dynamics = 'training'
     views = ('standard',)
     needs_rate = two_networks = False
@@ -103,10 +104,12 @@ def own_study(config:Config # of the run that needs another one
 # %% ../../nbs/train/method.ipynb #def-option
 def option(default, # the value that a run has unless it says another one
            at_least:float|None=None, above:float|None=None, below:float|None=None,
+           at_most:float|None=None,
            choices:tuple|None=None # all values, where they are few
           ):
     "A field of a method's `Options` and the values that it takes; None is also allowed where it is the default"
-    return field(default=default, metadata=dict(at_least=at_least, above=above, below=below, choices=choices))
+    return field(default=default, metadata=dict(at_least=at_least, above=above, below=below,
+                                                   at_most=at_most, choices=choices))
 
 # %% ../../nbs/train/method.ipynb #def-check-option
 def check_option(cls:type, name:str, value # of any type
@@ -121,14 +124,19 @@ def check_option(cls:type, name:str, value # of any type
     no = ', or None'*(declared.default is None)
     raise ValueError(f"{what} is {value!r}; {number} {_words(**allowed)}{no}")
 
-def _in_range(value, at_least, above, below, choices):
+def _in_range(value, at_least, above, below, at_most, choices):
     if at_least is not None and value < at_least: return False
     if above is not None and value <= above: return False
+    if at_most is not None and value > at_most: return False
     return below is None or value < below
 
-def _words(at_least, above, below, choices):
-    if below is None: return f'above {above}' if at_least is None else f'of at least {at_least}'
-    return f'between {above} and {below}' if at_least is None else f'from {at_least} to below {below}'
+def _words(at_least, above, below, at_most, choices):
+    ends = dict(above=above, below=below) | {'of at least': at_least, 'of at most': at_most}
+    said = [f'{end} {value}' for end, value in ends.items() if value is not None]
+    if below is not None and above is not None: return f'between {above} and {below}'
+    if below is not None and at_least is not None: return f'from {at_least} to below {below}'
+    if at_most is not None and at_least is not None: return f'from {at_least} to {at_most}'
+    return ' and '.join(said) or 'that is finite'
 
 # %% ../../nbs/train/method.ipynb #class-method
 class Method(Requirements):
@@ -182,6 +190,7 @@ class AddOn(Method):
     "What goes with any method, as in sln+mo+lc; it has the same hooks"
     passes = 0. # beside the method's
     changes_labels = False # True: `change` gives other labels; a method takes one such add-on at most
+    repeats = False # True: `around` takes a step twice
 
     def change(self, batch:Batch)->Batch:
         "The batch as the method is to see it"
@@ -309,6 +318,10 @@ def _classes(name):
     if changing and not known[first].uses_labels:
         raise ValueError(f"method {first!r} does not look at the given labels: "
                          f"there is nothing for {'+'.join(rest)} to correct")
+    repeating = [part for part in rest if ADDONS[part].repeats]
+    if repeating and not known[first].repeatable:
+        raise ValueError(f"method {first!r} changes more than the network in its step, which may be taken only once; "
+                         f"{'+'.join(repeating)} takes each step twice")
     if len(changing) > 1:
         raise ValueError(f"method {name!r} has more than one add-on that changes labels: "
                          "only one of them could have its way")

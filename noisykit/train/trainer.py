@@ -70,11 +70,12 @@ class Training:
         return autocast(self.device, self.config.precision)
 
     def predict(self, key:tuple|None=None, # (seed, purpose) augments the images
-                net:nn.Module|None=None # None: the network whose predictions count
-               )->Tensor: # logits [N, C]
+                net:nn.Module|None=None, # None: the network whose predictions count
+                features:bool=False # True: what enters its last layer as well
+               )->Tensor|tuple: # logits [N, C]; or they and the features [N, F]
         "What a network says of the training samples in evaluation mode"
         net = [*self.networks.values()][-1] if net is None else net
-        with self.autocast(): return predict(net, self.images, self.index, key)
+        with self.autocast(): return predict(net, self.images, self.index, key, features=features)
 
     def average_statistics(self):
         "Let all processes evaluate and save the same network, where each has batch norm statistics of its own"
@@ -369,9 +370,12 @@ def write_final(trainer:'Trainer', missing:bool=False): # True: only what cannot
         for name, (images, labels, index) in final_sets(trainer).items():
             place = _joined('final', name, network)
             if missing and from_first(lambda: trainer.run.readable(place)): continue
-            with trainer.autocast(): logits = predict(net, images, index)
+            features = trainer.config.keep_features and place == 'final'
+            with trainer.autocast(): found = predict(net, images, index, features=features)
+            logits, *entering = found if features else [found]
             values = sample_values(logits, torch.as_tensor(labels, device=trainer.device))
             values |= probabilities(logits, keep=name == 'valid' or not name and trainer.config.keep_probs)
+            if features: values['features'] = entering[0].float().cpu().numpy()
             if name: values['label'] = np.asarray(labels)
             if rank() == 0: write_samples(trainer.run, place, values)
 

@@ -13,10 +13,10 @@ from noisykit.record import Run
 from noisykit.run import run_method
 from shared import once, one_thread
 
-# two runs that hold out a half each; weights, probabilities and a probe that no run scores
+# two runs that hold out a half each; weights, probabilities, features and a probe that no run scores
 EASY = dict(method="l2r", dataset="digits", data_options=dict(train_size=640, test_size=100), noise="symmetric",
-            noise_rate=.3, probe_size=40, val_share=.5, keep_probs=True, model="cnn", epochs=6, batch_size=32, lr=.05,
-            device="cpu")
+            noise_rate=.3, probe_size=40, val_share=.5, keep_probs=True, keep_features=True, model="cnn", epochs=6,
+            batch_size=32, lr=.05, device="cpu")
 NAMES = sorted(known_detectors())
 every_detector = pytest.mark.parametrize("name", NAMES)
 

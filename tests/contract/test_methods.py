@@ -8,9 +8,12 @@ from functools import partial
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, VARIANTS, in_one_process, method_of, settings
+from conftest import ROOT
+from noisykit.data.views import VIEWS
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
@@ -18,7 +21,7 @@ from noisykit.record import NETWORK_FIELDS, Run
 from noisykit.run import run_method
 from noisykit.train import metagrad
 from noisykit.train.metagrad import Passes
-from noisykit.train.method import ADDONS, expanded, known_methods
+from noisykit.train.method import ADDONS, expanded, known_methods, parse_method
 from noisykit.train.trainer import Trainer
 from shared import arrays, assert_same_run, checkpoint, distances, one_thread, told_to_stop, unequal
 
@@ -38,7 +41,7 @@ def test_it_trains_and_fills_the_record(case, whole):
     run = Run(whole(case))
     metrics, samples = run.metrics, len(run.labels)
     assert run.finished and metrics.epoch.tolist() == [*range(1, EPOCHS + 1)]
-    assert metrics.train_loss.iloc[-1] < metrics.train_loss.iloc[0]
+    assert metrics.train_loss_clean.iloc[-1] < metrics.train_loss_clean.iloc[0] # that of wrong labels need not fall
     for epoch in metrics.epoch:
         for name in run.fields(epoch):
             values = run.samples(name, epoch)
@@ -47,7 +50,8 @@ def test_it_trains_and_fills_the_record(case, whole):
     columns = {"objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
     assert columns | {f"{name}_{group}" for name in own for group in ("clean", "flipped")} <= set(metrics)
     assert np.isfinite(metrics.iloc[-1].to_numpy(float)).all()
-    if "weight" in own: assert run.samples("weight").mean() == pytest.approx(1, abs=.05)
+    usual = metrics.get("mean_weight", pd.Series(1, metrics.index))   # who does not normalise its weights says so
+    if "weight" in own: assert run.samples("weight").mean(1) == pytest.approx(usual.to_numpy(), abs=.05)
 
 @every_case
 def test_its_networks_are_saved(case, whole):
@@ -78,7 +82,7 @@ def test_it_trains_in_bfloat16(case, whole, tmp_path):
     run = run_method(quiet=True, **CASES[case] | dict(precision="bfloat16", epochs=2, run_dir=str(tmp_path/"run")))
     assert "loss" in run.fields()
     for name in run.fields(): assert np.isfinite(run.samples(name, -1)).all(), name
-    assert run.metrics.train_loss.iloc[-1] < run.metrics.train_loss.iloc[0]
+    assert run.metrics.train_loss_clean.iloc[-1] < run.metrics.train_loss_clean.iloc[0]
     assert run.metrics.test_loss.notna().all()
     exact = Run(whole(case)).metrics
     assert run.metrics.train_loss.iloc[0] == pytest.approx(exact.train_loss.iloc[0], rel=.15)
@@ -130,10 +134,38 @@ def slopes(look, phi, found, h=1e-6):
     def outer(h): return look([(p.detach() + h*d).requires_grad_() for p, d in zip(phi, directions)]).outer
     return float(size), float((outer(h) - outer(-h))/(2*h))
 
+REPEATABLE = [name for name in METHODS if known_methods()[name].repeatable]
+
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_a_step_taken_twice_in_one_place_is_one_step(name, tmp_path):
+    "SAM that goes no way uphill changes no bit: what is remembered, drawn and recorded is of the first pass"
+    plain, twice = tmp_path/"plain", tmp_path/"twice"
+    few = settings(name, epochs=1, quiet=True)
+    run_method(**few, run_dir=str(plain))
+    run_method(**few | dict(method=f"{name}+sam", options=dict(rho=0.)), run_dir=str(twice))
+    one, other = checkpoint(plain), checkpoint(twice)
+    assert unequal([one["net"], one["opt"], one["parts"][0]], [other["net"], other["opt"], other["parts"][0]]) == []
+    a, b = arrays(plain), arrays(twice)
+    assert a.keys() == b.keys() and all(np.array_equal(a[place], b[place], equal_nan=True) for place in a)
+
+@pytest.mark.parametrize("name", sorted({*METHODS} - {*REPEATABLE}))
+def test_a_step_that_may_not_be_taken_twice_is_refused(name):
+    with pytest.raises(ValueError, match="which may be taken only once; sam takes each step twice"):
+        parse_method(f"{name}+sam")
+
 def options(name):
     "(option, its type) of a method and its add-ons"
     known = known_methods() | ADDONS
     return [(f.name, f.type) for part in expanded(name) for f in fields(known[part].Options)]
+
+@pytest.mark.parametrize("name", [*METHODS, *sorted(ADDONS)])
+def test_it_says_what_it_assumes_and_costs(name):
+    "For the table of all methods, and on its page"
+    cls = (known_methods() | ADDONS)[name]
+    assert cls.paper and cls.passes >= 0 and set(cls.views) <= set(VIEWS)
+    page = (ROOT/f"nbs/methods/{cls.__module__.split('.')[-1]}.ipynb").read_text()
+    assert "**Needs:**" in page and "**Costs:**" in page
+    if "," in cls.paper: assert cls.paper in page
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINED])
 def test_a_wrong_option_is_refused_in_a_sentence(name, tmp_path):

@@ -75,6 +75,21 @@ def test_a_new_file_is_a_new_study(own_folder):
     (own_folder/"mine.yaml").write_text(MINE)
     assert known_studies()["mine"] == ["digits"] and settle("mine").lr == 0.03
 
+OWN_STUDY = [(name, method) for name, study in studies().items() for method in (study.default_of or {}).get("method", [])]
+
+@pytest.mark.parametrize("name, method", OWN_STUDY)
+def test_a_method_takes_its_own_study(name, method):
+    "On each data set of the study, with its own noise and with others"
+    for dataset, noise in itertools.product(find_study(name).datasets, (None, "none", "symmetric", "asymmetric")):
+        c, sources = resolve(dataset=dataset, method=method, noise=noise, device="cpu")
+        assert c.study == name and sources["lr"] != "default"
+
+def test_cifar_n_asks_for_its_labels():
+    with pytest.raises(ValueError, match="set noise_file to CIFAR-10_human.pt"):
+        settle("cifar_n", dataset="cifar10", method="elr")
+    c = settle("cifar_n", dataset="cifar100", method="elr", noise_file="CIFAR-100_human.pt")
+    assert (c.model, c.lr, c.epochs, c.options) == ("resnet34-3x3", .02, 150, dict(beta=.9, strength=7.))
+
 def test_every_file_says_whose_study_it_is():
     assert all(study.paper and study.datasets and study.rules for study in studies().values())
 

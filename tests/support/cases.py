@@ -49,7 +49,8 @@ FROZEN, PLAIN = dict(batch_norm="frozen"), dict(model="lenet")   # of batch norm
 VARIANTS = REMEMBERING | {
     "ce, frozen": settings("ce", **FROZEN),
     "ce, without batch norm": settings("ce", **PLAIN),
-    "ce, evaluated": settings("ce", dynamics="evaluation", keep_probs=2, val_share=.25, val_fold=3, threshold=1),
+    "ce, evaluated": settings("ce", dynamics="evaluation", keep_probs=2, keep_features=True, val_share=.25, val_fold=3,
+                              threshold=1),
     "l2r, frozen": settings("l2r", **FROZEN),
     "l2r, without batch norm": settings("l2r", **PLAIN),
     "l2r, adam": settings("l2r", optimizer="adam", lr=.001),

@@ -27,10 +27,11 @@ USUAL = dict(dataset="digits", data_options=dict(train_size=200, test_size=100),
              probe_size=40, model="cnn", epochs=2, batch_size=32, lr=.05, precision="float64", device="cpu", nproc=1,
              quiet=True)
 # so that 160 samples and two epochs show all
-OPTIONS = dict(fsr=dict(after=1, queue=50, queue_batch=20), dividemix=dict(warm_up=1), forward=dict(T="known"), backward=dict(T="known"))
-LOOK_AHEAD = ["l2r", "mixup_hard", "mixup_soft", "proposal", "mlc", "ieg", "fsr"]
-OTHERS = ["ce", "sln", "elr", "forward", "backward", "sop", "probe_only", "dividemix", "supervised", "upper_bound",
-          "ce+mo", "ce+lc", "ce+pseudo", "sln+mo+lc", "l2r+mo+lc"]
+OPTIONS = dict(fsr=dict(after=1, queue=50, queue_batch=20), dividemix=dict(warm_up=1),
+               forward=dict(T="known"), backward=dict(T="known"))
+LOOK_AHEAD = ["l2r", "mixup_hard", "mixup_soft", "proposal", "mlc", "ieg", "fsr", "l2b", "mwnet"]
+OTHERS = ["ce", "sln", "elr", "forward", "backward", "sop", "probe_only", "dividemix", "supervised",
+          "upper_bound", "ce+mo", "ce+sam", "ce+lc", "ce+pseudo", "sln+mo+lc", "l2r+mo+lc"]
 TEXT = dict(dataset="text", data_dir="{folder}/text", data_options={}, model="embedding_bag", optimizer="adam", lr=.01)
 
 CASES = {method: dict(method=method) for method in OTHERS}
@@ -59,6 +60,17 @@ CASES |= {
                                                       as_published=True)),
     "dividemix, asymmetric": dict(method="dividemix", noise="asymmetric",
                                   options=dict(confidence_penalty=True, history=2)),
+    "gce": dict(method="gce"),
+    "gce, truncated": dict(method="gce", options=dict(k=.2, prune_after=1)),
+    "sce": dict(method="sce"),
+    "apl": dict(method="apl"),
+    "apl, nn, l1": dict(method="apl", options=dict(passive="nn", l1=1e-4)),
+    "apl, amse": dict(method="apl", options=dict(passive="amse")),
+    "gls": dict(method="gls"),
+    "bootstrap": dict(method="bootstrap"),
+    "bootstrap, hard": dict(method="bootstrap", options=dict(kind="hard")),
+    "js": dict(method="js"),
+    "gjs": dict(method="gjs"),
     "ce, text": TEXT | dict(method="ce"),
     "mlc, text": TEXT | dict(method="mlc"),
     "l2r, text, higher": TEXT | dict(method="l2r", engine="higher"),
