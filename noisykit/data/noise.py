@@ -347,6 +347,7 @@ def load_noise(path:str|Path, # .csv, .npz or .pt with named columns, or .npy [N
     names = None if source is None else source.classes
     try:
         table, found = _columns(path, column)
+        table = _rows_drawn(table, source, found)
         column = _given_column(column, table)
         known = _first_of([name for name in _true_columns(column) if name != column], table)
         used = {name: _one_a_sample(name, table[name]) for name in (column, known, 'label_true', 'removed')
@@ -388,6 +389,17 @@ def _true_columns(column): return 'clean' + column.removeprefix('noisy'), 'label
 
 def _first_of(names, table): # None where it has none of them
     return next((name for name in names if name in table), None)
+
+# %% ../../nbs/data/noise.ipynb #rows-drawn
+def _rows_drawn(table, source, found): # as of `_columns`; source None or a `Source`
+    "The rows of the samples that are in use, where the file holds the whole training set"
+    if source is None or source.drawn is None or any(len(np.ravel(v)) != source.whole for v in table.values()):
+        return table
+    for name in INDICES:
+        if name in table and _counts(name, table[name], source.whole):
+            _check_rows(name, table.pop(name), range(source.whole), _same_number)
+    found.append(f"  the rows of the {len(source.drawn):,} samples in use, of {source.whole:,}")
+    return {name: np.asarray(values)[source.drawn] for name, values in table.items()}
 
 # %% ../../nbs/data/noise.ipynb #one-a-sample
 def _one_a_sample(name, values):

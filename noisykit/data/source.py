@@ -39,6 +39,8 @@ class Source:
     skipped:list=field(default_factory=list) # unreadable files that were left out, as asked
     root:Path|None=None # the folder, where images are files
     undrawn:list=field(default_factory=list) # training files, as in `files`, that a sub-sample left out
+    drawn:np.ndarray|None=None # [N] positions of the training images among all; None: these are all
+    whole:int|None=None # how many training images there were before some were drawn
     checked:bool=True # False: nobody has looked yet whether the files can be read
     tests:dict=field(default_factory=dict) # further test sets, {name: (images, labels)}
     clean:TensorImages|None=None # images beside the training set; probes come from there
@@ -222,6 +224,8 @@ def _draw(labels, size, purpose, sample, seed, name=None):
 def _keep_train(source, keep):
     "Leave the training images at the positions `keep`; names of the others are remembered"
     if source.root: source.undrawn += np.delete(source.files, keep).tolist()
+    source.whole = source.whole or len(source.labels)
+    source.drawn = np.asarray(keep if source.drawn is None else source.drawn[keep])
     source.train, source.labels = source.train.subset(keep), source.labels[keep]
 
 # %% ../../nbs/data/source.ipynb #check-files

@@ -71,6 +71,7 @@ class Queue:
 # %% ../../nbs/methods/fsr.ipynb #class-fsrsettings
 class FSRSettings(Method):
     "Options of FSR, and which settings and data it takes"
+    repeatable = False
     paper, passes = 'Zhang & Pfister, ICCV 2021', 1.7
     looks_ahead = True
     @dataclass

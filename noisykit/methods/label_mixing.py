@@ -32,6 +32,7 @@ class MixupMemory(Method):
     "Options of label mixing, and what is kept of each sample"
     paper, passes = 'ISIC2019 study', 2.3
     needs_probe = looks_ahead = can_wait = True
+    repeatable = False
     soft = False
     @dataclass
     class Options:

@@ -103,6 +103,7 @@ class MLCSettings(Method):
     "Options of MLC, and its corrector, which a checkpoint keeps"
     paper, passes = 'Zheng et al., AAAI 2021', 3.
     needs_probe = looks_ahead = can_wait = True
+    repeatable = False
     @dataclass
     class Options:
         "How the label-correction network is built and trained"

@@ -69,7 +69,8 @@ def read_checkpoint(run:Run)->dict: # as in the table above
 def saved_network(run:Run, channels:int # of the data: of pictures, or the number of tokens
                  )->nn.Module: # on the CPU
     "The trained network of a run; FileNotFoundError if none was saved, ValueError if it does not fit the data"
-    return create_network(run.config['model'], len(run.data['classes']), channels, run.folder/CHECKPOINT)
+    with torch.random.fork_rng(devices=[]): # a new network draws from the global generator, and is not kept as it is
+        return create_network(run.config['model'], len(run.data['classes']), channels, run.folder/CHECKPOINT)
 
 # %% ../../nbs/train/checkpoint.ipynb #def-saved-networks
 def saved_networks(run:Run, state:dict, # of `read_checkpoint`

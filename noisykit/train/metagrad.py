@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UPDATES', 'ENGINES', 'LEVELS', 'UNMOVED_SLOPES', 'REDUCTIONS', 'moved_parameters', 'updates', 'check_optimizer',
-           'is_warm', 'fixed_rate', 'net_at', 'Passes', 'MetaGrad', 'meta_grad', 'check_scale', 'scaled', 'weigh']
+           'is_warm', 'fixed_rate', 'net_at', 'Passes', 'MetaGrad', 'buffers_kept', 'meta_grad', 'check_scale',
+           'scaled', 'weigh']
 
 # %% ../../nbs/train/metagrad.ipynb #import-warnings
 import copy
@@ -226,7 +227,7 @@ def _higher(net, opt, inner, outer, phi, g, add_up, passes):
         inner_grads.extend(torch.zeros_like(p) if g is None else next(sums) for g, p in zip(grads, net.parameters()))
         return [None if g is None else g + (total - g.detach()) for g, total in zip(grads, inner_grads)]
     # other kernels of attention cannot be differentiated twice
-    with _buffers_kept(net), sdpa_kernel(SDPBackend.MATH), higher.innerloop_ctx(net, opt) as (unrolled, unrolled_opt):
+    with buffers_kept(net), sdpa_kernel(SDPBackend.MATH), higher.innerloop_ctx(net, opt) as (unrolled, unrolled_opt):
         unrolled_opt.step(inner(unrolled, *phi), grad_callback=over_processes)
         names = [name for name, *_ in moved_parameters(net, opt)]
         outer_loss, theta = outer(unrolled), dict(unrolled.named_parameters())
@@ -241,12 +242,12 @@ def _higher(net, opt, inner, outer, phi, g, add_up, passes):
 
 # %% ../../nbs/train/metagrad.ipynb #def-buffers-kept
 @contextmanager
-def _buffers_kept(net):
-    "Running statistics are in the end what they were; graphs that the caller has built on them stay valid"
-    kept = [buffer.clone() for buffer in net.buffers()]
+def buffers_kept(*nets:nn.Module):
+    "Inside it running statistics may move; in the end they are what they were, and graphs built on them stay valid"
+    kept = [(buffer, buffer.clone()) for buffer in nn.ModuleList(nets).buffers()]
     try: yield
     finally:
-        for buffer, old in zip(net.buffers(), kept): buffer.data.copy_(old)
+        for buffer, old in kept: buffer.data.copy_(old)
 
 # %% ../../nbs/train/metagrad.ipynb #def-meta-grad
 ENGINES = {'jvp': _jvp, 'higher': _higher}

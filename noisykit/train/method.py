@@ -67,6 +67,7 @@ class Requirements:
     uses_labels = True
     looks_ahead = False
     can_wait = False
+    repeatable = True
     dynamics = 'training'
     views = ('standard',)
     needs_rate = two_networks = False
@@ -189,6 +190,7 @@ class AddOn(Method):
     "What goes with any method, as in sln+mo+lc; it has the same hooks"
     passes = 0. # beside the method's
     changes_labels = False # True: `change` gives other labels; a method takes one such add-on at most
+    repeats = False # True: `around` takes a step twice
 
     def change(self, batch:Batch)->Batch:
         "The batch as the method is to see it"
@@ -316,6 +318,10 @@ def _classes(name):
     if changing and not known[first].uses_labels:
         raise ValueError(f"method {first!r} does not look at the given labels: "
                          f"there is nothing for {'+'.join(rest)} to correct")
+    repeating = [part for part in rest if ADDONS[part].repeats]
+    if repeating and not known[first].repeatable:
+        raise ValueError(f"method {first!r} changes more than the network in its step, which may be taken only once; "
+                         f"{'+'.join(repeating)} takes each step twice")
     if len(changing) > 1:
         raise ValueError(f"method {name!r} has more than one add-on that changes labels: "
                          "only one of them could have its way")

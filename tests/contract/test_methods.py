@@ -3,24 +3,30 @@ trains in bfloat16, looks ahead without moving anything, and answers a wrong opt
 processes are one: test_two_processes.py. The cases come from the registries: a new method is among them without a line
 here."""
 import copy
+import json
+import random
 from dataclasses import fields
 from functools import partial
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from cases import CASES, COMBINED, EPOCHS, EVERY, METHODS, VARIANTS, in_one_process, method_of, settings
 from conftest import ROOT
 from noisykit.data.views import VIEWS
+from draws import global_draws
 from noisykit.errors import Refused
 from noisykit.evaluation import evaluate_run
 from noisykit.processes import Stopped
 from noisykit.record import NETWORK_FIELDS, Run
 from noisykit.run import run_method
+from noisykit.streams import torch_stream
 from noisykit.train import metagrad
 from noisykit.train.metagrad import Passes
-from noisykit.train.method import ADDONS, expanded, known_methods
+from noisykit.train.method import ADDONS, AddOn, expanded, known_methods, parse_method
 from noisykit.train.trainer import Trainer
 from shared import arrays, assert_same_run, checkpoint, distances, one_thread, told_to_stop, unequal
 
@@ -49,7 +55,24 @@ def test_it_trains_and_fills_the_record(case, whole):
     columns = {"objective", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
     assert columns | {f"{name}_{group}" for name in own for group in ("clean", "flipped")} <= set(metrics)
     assert np.isfinite(metrics.iloc[-1].to_numpy(float)).all()
-    if "weight" in own: assert run.samples("weight").mean() == pytest.approx(1, abs=.05)
+    usual = metrics.get("mean_weight", pd.Series(1, metrics.index))   # who does not normalise its weights says so
+    if "weight" in own: assert run.samples("weight").mean(1) == pytest.approx(usual.to_numpy(), abs=.05)
+
+@every_case
+def test_it_draws_from_streams_of_its_own(case, whole):
+    "No hook moves a global generator: what it draws or creates does not depend on what was drawn before"
+    assert json.loads((whole(case).parent/"drew.json").read_text()) == []
+
+def test_who_draws_from_a_global_generator_is_seen():
+    class Careless(AddOn):
+        def __init__(self): self.layer = torch.nn.Linear(2, 2)
+        def begin_epoch(self, epoch): torch_stream(0, "order").seed()
+        def step(self, batch): return np.random.random() + random.random()
+    with global_draws(Careless) as drew:
+        careless = Careless()
+        careless.begin_epoch(1)
+        careless.step(None)
+    assert drew == {("torch", "Careless.__init__"), ("numpy", "Careless.step"), ("random", "Careless.step")}
 
 @every_case
 def test_its_networks_are_saved(case, whole):
@@ -131,6 +154,25 @@ def slopes(look, phi, found, h=1e-6):
     directions = [g/size for g in found.grads]
     def outer(h): return look([(p.detach() + h*d).requires_grad_() for p, d in zip(phi, directions)]).outer
     return float(size), float((outer(h) - outer(-h))/(2*h))
+
+REPEATABLE = [name for name in METHODS if known_methods()[name].repeatable]
+
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_a_step_taken_twice_in_one_place_is_one_step(name, tmp_path):
+    "SAM that goes no way uphill changes no bit: what is remembered, drawn and recorded is of the first pass"
+    plain, twice = tmp_path/"plain", tmp_path/"twice"
+    few = settings(name, epochs=1, quiet=True)
+    run_method(**few, run_dir=str(plain))
+    run_method(**few | dict(method=f"{name}+sam", options=dict(rho=0.)), run_dir=str(twice))
+    one, other = checkpoint(plain), checkpoint(twice)
+    assert unequal([one["net"], one["opt"], one["parts"][0]], [other["net"], other["opt"], other["parts"][0]]) == []
+    a, b = arrays(plain), arrays(twice)
+    assert a.keys() == b.keys() and all(np.array_equal(a[place], b[place], equal_nan=True) for place in a)
+
+@pytest.mark.parametrize("name", sorted({*METHODS} - {*REPEATABLE}))
+def test_a_step_that_may_not_be_taken_twice_is_refused(name):
+    with pytest.raises(ValueError, match="which may be taken only once; sam takes each step twice"):
+        parse_method(f"{name}+sam")
 
 def options(name):
     "(option, its type) of a method and its add-ons"

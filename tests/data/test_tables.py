@@ -147,7 +147,7 @@ GIVEN = np.where(np.arange(40) < 10, (OWN + 1) % 4, OWN)
 NAMES = ["cat", "dog", "hen", "owl"]
 PATHS = [f"{'ab'[k//20]}/{k % 20}.png" for k in range(40)]
 PARTS = dict(training=(None, OWN), test=(None, OWN[:12]))
-SOURCE = SimpleNamespace(classes=NAMES, files=PATHS, superclass=[0, 0, 1, 1], parts=PARTS)
+SOURCE = SimpleNamespace(drawn=None, classes=NAMES, files=PATHS, superclass=[0, 0, 1, 1], parts=PARTS)
 VALUES = {
     "own": OWN, "given": GIVEN, "column": GIVEN[:, None], "hot": np.eye(4)[GIVEN], "floats": GIVEN.astype(float),
     "nan": np.where(np.arange(40) == 3, np.nan, GIVEN), "from one": OWN + 1, "coarse": OWN//2, "short": GIVEN[:39],
@@ -277,3 +277,17 @@ def test_class_files_in_an_old_encoding(tmp_path):
     source = load_dataset("text", tmp_path)
     assert "grüße" in words(source.train.texts[0])
     assert "is 'Grüße' in line 1 spelled right?" in source.found and "(4 such files)" in source.found
+
+def test_a_noise_file_of_all_serves_some(tmp_path):
+    "With train_size and a long tail: the rows of the samples in use, and no other order"
+    whole = load_dataset("digits")
+    given = (whole.labels + (np.arange(len(whole.labels)) % 3 == 0)) % 10
+    rows = pd.DataFrame(dict(index=range(len(given)), label_noisy=given, label=whole.labels))
+    rows.to_csv(tmp_path/"all.csv", index=False)
+    some = load_dataset("digits", train_size=300, imbalance=5)
+    noise = load_noise(tmp_path/"all.csv", some.labels, 10, source=some)
+    assert (whole.labels[some.drawn] == some.labels).all() and (noise.given == given[some.drawn]).all()
+    assert f"the rows of the {len(some.labels)} samples in use, of {len(given):,}" in noise.found
+    rows[::-1].to_csv(tmp_path/"turned.csv", index=False)
+    with refused("is in another order or for another data set"):
+        load_noise(tmp_path/"turned.csv", some.labels, 10, source=some)

@@ -11,6 +11,7 @@ from torch import nn
 from noisykit.methods import l2b
 from noisykit.methods.l2b import L2B
 from noisykit.methods.l2r import L2R
+from noisykit.methods.mwnet import MWNet
 from noisykit.train.metagrad import ENGINES, Passes, weigh
 from noisykit.train.method import Batch
 from noisykit.train.trainer import MetaTraining
@@ -27,12 +28,13 @@ def _float64():
 
 class Bench(MetaTraining):
     "A trainer of a linear layer that gives two one-hot samples the logits above"
-    def __init__(self, engine="jvp", lr=LR, optimizer=torch.optim.SGD):
+    def __init__(self, engine="jvp", lr=LR, optimizer=torch.optim.SGD, classes=(0, 1, 2)):
         self.net, self.device, self.steps = nn.Linear(2, 3, bias=False), torch.device("cpu"), 0
         self.net.weight.data = LOGITS.T.clone()
         self.opt, self.passes = optimizer(self.net.parameters(), lr=lr), Passes(self.net)
         self.config = SimpleNamespace(seed=0, engine=engine, meta_level="all", meta_every=1, unmoved_slope="zero")
-        self.given = torch.zeros(2, dtype=torch.long)
+        noise, names = SimpleNamespace(given=np.array(classes)), ["a", "b", "c"]
+        self.data = SimpleNamespace(noise=noise, source=SimpleNamespace(classes=names))
     def probe(self, half=None): return Batch(None, *PROBE, epoch=1, size=3)
 
 def batch_of(labels=(0, 0), epoch=1):
@@ -90,3 +92,60 @@ def test_l2b_begins_with_plain_training(bench, options):
     step, _ = stepped(L2B, trainer=Bench(**bench), **options)
     assert float(step.loss.detach()) == pytest.approx((.169846 + 1.304019)/2, abs=1e-6)
     assert step.weights.tolist() == [1, 1] and not step.values["pseudo_weight"].any()
+
+# ---- MW-Net
+
+def mwnet(trainer, constant=None, **options):
+    "The method, in an epoch; `constant`: V is that for every loss"
+    method = MWNet(trainer, MWNet.Options(**options))
+    method.begin_epoch(1)
+    if constant is not None:
+        for p in method.phi: p.data.zero_()
+        method.net.out.bias.data.fill_(constant)   # before the sigmoid
+    return method
+
+def weights_and_slopes(method, losses):
+    "V and its derivative in each parameter, sample by sample, without autograd: [B], list of [B, ...]"
+    first, start, last, end = (p.detach().numpy() for p in method.phi)
+    hidden = losses[:, None]*first[:, 0] + start
+    V = 1/(1 + np.exp(-(hidden.clip(min=0) @ last[0] + end[0])))
+    back = (V*(1 - V))[:, None]
+    inside = back*last[0]*(hidden > 0)
+    return V, [(inside*losses[:, None])[:, :, None], inside, (back*hidden.clip(min=0))[:, None], back]
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_mwnet_learns_by_inner_products_with_the_probes_gradient(engine):
+    "-(lr/B) sum_i <g_i, g_out(theta')> dV(loss_i)"
+    trainer, W, labels = Bench(engine), LOGITS.T.numpy(), [0, 0]
+    method = mwnet(trainer)
+    own = gradient(W, torch.eye(2), labels)
+    losses = np.log(np.exp(W).sum(0)) - W[labels, [0, 1]]
+    assert losses == pytest.approx([.169846, 1.304019], abs=5e-7)
+    V, slopes = weights_and_slopes(method, losses)
+    ahead = W - LR/2*(V[:, None, None]*own).sum(0)
+    helps = (own*gradient(ahead, *PROBE).mean(0)).sum((1, 2))
+    method.step(batch_of(labels))
+    for p, slope in zip(method.phi, slopes):
+        expected = -LR/2*np.tensordot(helps, slope, 1)
+        assert p.grad.numpy() == pytest.approx(expected, abs=1e-14)
+
+def test_a_constant_v_is_plain_training():
+    trainer = Bench()
+    method = mwnet(trainer, constant=40.)   # sigmoid(40) is 1 in float64, and has no slope
+    step = method.step(batch_of())
+    assert float(step.loss.detach()) == pytest.approx((.169846 + 1.304019)/2, abs=1e-6)
+    assert step.weights.tolist() == [1, 1] and method.metrics() == dict(mean_weight=1)
+
+def test_without_a_rate_nothing_is_taught():
+    method = mwnet(Bench(lr=0.))
+    method.step(batch_of())
+    assert not any(p.grad.any() for p in method.phi)
+
+def test_v_sees_the_class_by_its_group():
+    "The first class is small, and only its output learns from the bench's samples"
+    trainer = Bench(classes=[0, 1, 1, 1, 2, 2, 2])
+    method = mwnet(trainer, classes=2)
+    assert method.groups.tolist() == [0, 1, 1]
+    method.step(batch_of())
+    taught = method.net.out.weight.grad
+    assert taught[0].any() and not taught[1].any()

@@ -75,7 +75,8 @@ def test_a_new_file_is_a_new_study(own_folder):
     (own_folder/"mine.yaml").write_text(MINE)
     assert known_studies()["mine"] == ["digits"] and settle("mine").lr == 0.03
 
-OWN_STUDY = [(name, method) for name, study in studies().items() for method in (study.default_of or {}).get("method", [])]
+def own_methods(study): return (study.default_of or {}).get("method", [])
+OWN_STUDY = [pair for name, study in studies().items() for pair in itertools.product([name], own_methods(study))]
 
 @pytest.mark.parametrize("name, method", OWN_STUDY)
 def test_a_method_takes_its_own_study(name, method):

@@ -1,5 +1,8 @@
 """A small run of every method, alone and with add-ons, by what its class says it needs: a new method is among them
 without a line here. And runs with options that such a run leaves as they are."""
+import json
+
+from draws import global_draws
 from held import forked
 from noisykit.run import run_method
 from noisykit.train.method import ADDONS, COMPOSED, expanded, known_methods
@@ -13,6 +16,10 @@ USUAL = dict(dataset="digits", data_options=dict(train_size=201, test_size=100),
 PROBE = 41
 
 def method_of(name): return known_methods()[expanded(name)[0]]
+
+def classes_of(name):
+    "The method, then its add-ons"
+    return [method_of(name), *(ADDONS[addon] for addon in expanded(name)[1:])]
 
 def settings(name, **more):
     "A small run, by what the method's class says it needs"
@@ -70,9 +77,11 @@ LOCAL = {"l2r, local weights": settings("l2r", options=dict(reduction="local"), 
 EVERY = CASES | VARIANTS | SINGLE | LOCAL
 
 def in_one_process(tmp_path_factory, case):
-    "Folder of a case's run in one process, without a stop"
+    "Folder of a case's run in one process, without a stop; beside it, who drew from a global generator there"
     def train(folder):
-        with one_thread(): run_method(quiet=True, **EVERY[case], run_dir=str(folder/"run"))
+        with one_thread(), global_draws(*classes_of(EVERY[case]["method"])) as drew:
+            run_method(quiet=True, **EVERY[case], run_dir=str(folder/"run"))
+        (folder/"drew.json").write_text(json.dumps(sorted(drew)))
     return once(tmp_path_factory, f"whole {case}", train)/"run"
 
 def in_two_processes(tmp_path_factory, cases, case):
