@@ -23,6 +23,7 @@ from noisykit.assemble import create_start, load_data
 from noisykit.data.images import FolderImages, TensorImages
 from noisykit.data.texts import Texts
 from noisykit.data.views import VIEWS
+from noisykit.methods.coteaching import SmallLoss
 from noisykit.methods.dividemix import DivideMixBeliefs
 from noisykit.methods.ssr import Selection
 from noisykit.numerics import numerics, send
@@ -84,7 +85,10 @@ def two_processes():
                  all_reduce=lambda t: t.mul_(2), broadcast_object_list=lambda *args, **kwargs: None)
     with mock.patch.multiple(torch.distributed, **fakes): yield
 
-def losses_of_nobody(self, net): return np.random.default_rng(0).random(len(self.trainer.given))
+def losses_of_nobody(self, *net):
+    "Of one network, or of both"
+    shape = (len(self.trainer.given),) if net else (2, len(self.trainer.given))
+    return np.random.default_rng(0).random(shape)
 
 def choice_of_nobody(self, logits, features):
     return torch.stack([torch.arange(len(logits)) % 10, *torch.ones(2, len(logits), dtype=torch.long)])
@@ -98,6 +102,7 @@ def steps(given, device):
     for name in {"warm_up", "after"} & set(options): options[name] = 0
     composition = parse_method(config.method, options)
     with numerics(config.precision), mock.patch.object(DivideMixBeliefs, "spread_losses", losses_of_nobody), \
+         mock.patch.object(SmallLoss, "past_losses", losses_of_nobody), \
          mock.patch.object(Selection, "chosen", choice_of_nobody), torch.random.fork_rng():
         data = load_data(config)
         if len(data.probe): data.probe.images = data.probe.images.to(device)
