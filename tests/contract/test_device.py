@@ -25,6 +25,7 @@ from noisykit.data.texts import Texts
 from noisykit.data.views import VIEWS
 from noisykit.methods.coteaching import SmallLoss
 from noisykit.methods.dividemix import DivideMixBeliefs
+from noisykit.methods.ssr import Selection
 from noisykit.numerics import numerics, send
 from noisykit.processes import world
 from noisykit.resolve import resolve
@@ -89,6 +90,9 @@ def losses_of_nobody(self, *net):
     shape = (len(self.trainer.given),) if net else (2, len(self.trainer.given))
     return np.random.default_rng(0).random(shape)
 
+def choice_of_nobody(self, logits, features):
+    return torch.stack([torch.arange(len(logits)) % 10, *torch.ones(2, len(logits), dtype=torch.long)])
+
 @contextmanager
 def steps(given, device):
     "Of the second epoch of a run: a function that takes one"
@@ -98,7 +102,8 @@ def steps(given, device):
     for name in {"warm_up", "after"} & set(options): options[name] = 0
     composition = parse_method(config.method, options)
     with numerics(config.precision), mock.patch.object(DivideMixBeliefs, "spread_losses", losses_of_nobody), \
-         mock.patch.object(SmallLoss, "past_losses", losses_of_nobody), torch.random.fork_rng():
+         mock.patch.object(SmallLoss, "past_losses", losses_of_nobody), \
+         mock.patch.object(Selection, "chosen", choice_of_nobody), torch.random.fork_rng():
         data = load_data(config)
         if len(data.probe): data.probe.images = data.probe.images.to(device)
         data.probe.labels = data.probe.labels.to(device)
