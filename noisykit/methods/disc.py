@@ -70,7 +70,7 @@ class Thresholds(Method):
     @dataclass
     class Options:
         "How thresholds move, and what the parts of the loss count"
-        warm_up:int|None = option(None, at_least=1) # epochs of plain training; None: a tenth of all, at least one
+        warm_up:int|None = option(None, at_least=0) # epochs of plain training; None: a tenth of all, at least one
         keep:float = option(.99, at_least=0, below=1) # share of the old threshold
         sigma:float = option(.5, at_least=0) # how much surer than the thresholds a purified label must be
         hard:float = option(1., at_least=0) # factor of the hard samples
