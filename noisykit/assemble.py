@@ -50,8 +50,9 @@ def run_for_noise(config:Config
 # %% ../nbs/run/assemble.ipynb #def-folder-beside
 def folder_beside(config:Config, settings:dict)->Path:
     "Where the run with these settings lies that `config` needs: its name depends on the settings and on the data"
+    kind = 'clean' if settings.get('noise') == 'none' else 'before'
     number = zlib.crc32(repr((settings, config.data_dir)).encode())
-    return Path(config.run_dir).parent/f'clean-{config.dataset}-s{config.seed}-{number:08x}'
+    return Path(config.run_dir).parent/f'{kind}-{config.dataset}-s{config.seed}-{number:08x}'
 
 # %% ../nbs/run/assemble.ipynb #def-mean-probs
 def mean_probs(run:Run, labels:np.ndarray # [N] true labels of a data set's training samples

@@ -248,7 +248,8 @@ def _run_row(run):
     last = metrics[metrics.epoch == run.last_epoch].drop(columns='seconds', errors='ignore')
     settings = {k: v for k, v in run.config.items() if k not in place_settings()}
     seconds = metrics.get('seconds', pd.Series(dtype=float)) # others' records have none
-    known = (run.config.get('options') or {}).get('rate') == 'nominal' # the method was told the truth
+    options = run.config.get('options') or {}
+    known = options.get('rate') == 'nominal' or options.get('T') == 'known' # the method was told the truth
     measured = dict(seconds_per_epoch=seconds.median(), realised_rate=run.labels.flipped.mean(), knows_rate=known)
     return last.iloc[0].to_dict() | settings | measured | run.env
 

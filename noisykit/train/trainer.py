@@ -365,7 +365,7 @@ def final_sets(trainer:'Trainer')->dict: # name -> (images, labels [n], position
 
 # %% ../../nbs/train/trainer.ipynb #def-write-final
 def write_final(trainer:'Trainer', missing:bool=False): # True: only what cannot be read in the record
-    "Per-sample values of all networks, with probabilities for the validation split"
+    "Per-sample values of all networks, with probabilities for the validation split and on request"
     for network, net in trainer.networks.items():
         for name, (images, labels, index) in final_sets(trainer).items():
             place = _joined('final', name, network)
@@ -374,7 +374,7 @@ def write_final(trainer:'Trainer', missing:bool=False): # True: only what cannot
             with trainer.autocast(): found = predict(net, images, index, features=features)
             logits, *entering = found if features else [found]
             values = sample_values(logits, torch.as_tensor(labels, device=trainer.device))
-            values |= probabilities(logits, keep=name == 'valid')
+            values |= probabilities(logits, keep=name == 'valid' or not name and trainer.config.keep_probs)
             if features: values['features'] = entering[0].float().cpu().numpy()
             if name: values['label'] = np.asarray(labels)
             if rank() == 0: write_samples(trainer.run, place, values)

@@ -9,6 +9,7 @@ from torch import nn
 
 from noisykit.config import Config
 from noisykit.methods.elr import ELR, clipped, early_regulariser, moved_targets
+from noisykit.methods.sop import SOP, balance, corrected, explained, squared_error
 from noisykit.train.method import Batch
 
 LOGITS = torch.tensor([[2., 0., -1.], [.5, 1.2, .1]], dtype=torch.float64)
@@ -77,3 +78,72 @@ def test_elr_remembers_a_batch_once():
     before = method.target.values.clone()
     method.step(batch(again=True))
     assert torch.equal(method.target.values, before)
+
+# ---- SOP
+
+LABEL = F.one_hot(LABELS, 3).double()
+U = torch.tensor([[.5], [0.]], dtype=torch.float64)
+V = torch.tensor([[0., .4, 0.], [0., .6, 0.]], dtype=torch.float64)
+
+def sop_on_the_bench(u, v):
+    "Cross entropy and squared error [2] each"
+    p = LOGITS.softmax(1)
+    added, taken = explained(u, v, LABEL)
+    return -corrected(p, added, taken)[:, 0].log(), squared_error(p, added, taken, LABEL)
+
+def test_sop_on_the_bench():
+    entropy, error = sop_on_the_bench(U, V)
+    assert entropy.tolist() == about(.037776, .857732)
+    assert error.tolist() == about(.088100, 1.409600)
+
+def test_sop_gradients():
+    "u learns from both parts, v from the squared error alone"
+    u, v = U.clone().requires_grad_(), V.clone().requires_grad_()
+    sum(part.sum() for part in sop_on_the_bench(u, v)).backward()
+    assert u.grad.flatten().tolist() == about(.466107, 0)
+    assert v.grad.flatten().tolist() == about(0, .256, 0, 0, -1.536, 0)
+
+def test_sop_without_numbers_is_plain_training():
+    "And a squared error of 0 where the prediction is the label, else 2; the sign of u and v means nothing"
+    entropy, error = sop_on_the_bench(0*U, 0*V)
+    assert entropy.tolist() == pytest.approx(CE, abs=1e-6) and error.tolist() == [0, 2]
+    for one, other in zip(sop_on_the_bench(U, V), sop_on_the_bench(-U, -V)): assert torch.equal(one, other)
+    assert explained(9*torch.ones(2, 1), 9*torch.ones(2, 3), LABEL)[0].max() == 1
+
+def sop(**options):
+    method = SOP(trainer(), SOP.Options(**options))
+    method.own["u"].set(U.clone())
+    method.own["v"].set(V.clone())
+    return method
+
+def test_sop_moves_its_numbers_by_their_own_rates():
+    "By the slope of the batch's mean loss, once where a step is taken twice"
+    method = sop(lr_u=1., lr_v=10.)
+    step = method.step(batch())
+    expected = torch.tensor([0., .256, 0., 0., -1.536, 0.]).view(2, 3)/2
+    assert torch.allclose(method.own["u"].values, U - torch.tensor([[.466107/2], [0.]]), atol=1e-6)
+    assert torch.allclose(method.own["v"].values, V - 10*expected)
+    assert step.values["explained"].tolist() == about(.25, 0)
+    before = method.own["v"].values.clone()
+    method.step(batch(again=True))
+    assert torch.equal(method.own["v"].values, before)
+
+def test_sop_teaches_the_network_by_the_cross_entropy_alone():
+    seen, z = batch(), LOGITS.clone().requires_grad_()
+    sop().step(seen).loss.backward()
+    added, taken = explained(U, V, LABEL)
+    (-corrected(z.softmax(1), added, taken)[:, 0].log()).mean().backward()
+    assert torch.allclose(seen.x.grad, z.grad)
+
+def test_sop_starts_near_0_in_full_precision():
+    own = SOP(trainer(), SOP.Options()).own
+    for numbers in own.values(): assert 0 < numbers.values.abs().max() < 1e-7 and (numbers.values != 0).all()
+
+def test_sop_plus_wants_all_classes_and_an_agreement():
+    assert SOP(trainer(), SOP.Options(plus=True)).views == ("standard", "autoaugment")
+    even, one = torch.full((3, 3), 1/3), torch.eye(3)[[0, 0, 0]]
+    assert balance(even, 3).item() == pytest.approx(torch.tensor(3.).log().item())
+    assert balance(one, 3) > balance(even, 3)
+    plain, same = sop().step(batch()), sop(plus=True).step(batch(more=(LOGITS.clone(),)))
+    other = sop(plus=True).step(batch(more=(LOGITS.flip(0),)))
+    assert plain.loss < same.loss < other.loss
