@@ -51,6 +51,7 @@ REMEMBERING = {
     "l2r+mo+lc, corrected": settings("l2r+mo+lc", options=CORRECTED),
     "sln+mo+lc, corrected": settings("sln+mo+lc", options=CORRECTED),
     "dividemix, averaged losses": settings("dividemix", options=dict(warm_up=1, history=2)),
+    "gce, truncated": settings("gce", options=dict(k=.2, prune_after=1)),
 }
 FROZEN, PLAIN = dict(batch_norm="frozen"), dict(model="lenet")   # of batch norm and without it
 VARIANTS = REMEMBERING | {
