@@ -12,6 +12,7 @@ from noisykit.detection.transition import (anchor_T, anchors, confident_T, count
 from noisykit.errors import Refused
 from noisykit.methods.forward_backward import (backward_losses, forward_losses, read_matrix,
                                                settings_before)
+from noisykit.methods.volminnet import learned_matrix, start_of
 from noisykit.run import run_method
 from refusals import refused
 from shared import checkpoint
@@ -48,6 +49,36 @@ def test_forward_of_what_cannot_be():
     loss = forward_losses(z.log_softmax(1), never)[0, 1]
     loss.backward()
     assert 50 < loss.item() < 120 and torch.isfinite(z.grad).all()
+
+# ---- VolMinNet
+
+@pytest.mark.parametrize("C, w, diagonal, volume", [
+    (10, -2., .482433, -7.7026), (100, -4.5, .478994, -73.9643), (3, -2., .807490, -.681506)])
+def test_where_the_learned_matrix_begins(C, w, diagonal, volume):
+    start = learned_matrix(torch.full((C, C), w, dtype=torch.float64))
+    assert start.diagonal().tolist() == pytest.approx([diagonal]*C, abs=1e-6)
+    assert start.logdet().item() == pytest.approx(volume, abs=1e-4)
+    assert start_of(C) == pytest.approx(w, abs=.02)
+
+def test_the_slope_of_the_volume():
+    "d log det/dT = T^-T"
+    matrix = T.clone().requires_grad_()
+    matrix.logdet().backward()
+    assert torch.allclose(matrix.grad, T.inverse().T)
+
+def test_a_matrix_without_mass_off_the_diagonal_is_plain_training():
+    identity = learned_matrix(torch.full((3, 3), -80., dtype=torch.float64))
+    assert torch.allclose(forward_losses(LOG_P, identity), -LOG_P)
+
+def test_the_matrix_is_learned_without_weight_decay(tmp_path):
+    "In a group of its own; after a while it is nearer to the truth than where it began"
+    run = train(tmp_path/"run", method="volminnet", options=dict(T_lr=.1), probe_size=0, epochs=12, noise_rate=.4,
+                weight_decay=.01)
+    state = checkpoint(run.folder)
+    groups, own = state["opt"]["param_groups"], state["parts"][0]
+    assert [group["weight_decay"] for group in groups] == [.01, 0]
+    assert torch.allclose(learned_matrix(own["w"]), own["T"])
+    assert run.metrics.T_error.iloc[-1] < run.metrics.T_error.iloc[0]
 
 # ---- estimates
 
