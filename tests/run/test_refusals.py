@@ -11,6 +11,7 @@ from noisykit.errors import Refused
 from noisykit.networks import create_network
 from noisykit.record import Run
 from noisykit.run import run_method
+from noisykit.train.method import COMPOSED, known_methods
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -19,8 +20,8 @@ def one_thread():
 BY_PAPERMILL = {
     "misspelt parameter": (dict(metod="l2r"), "ValueError", "unknown parameter 'metod'; did you mean 'method'?"),
     "unknown method": (dict(method="l2rr"), "ValueError",
-                       "unknown method 'l2rr'; did you mean 'l2r'? known: ce, dividemix, fsr, ieg, l2r, mixup_hard, "
-                       "mixup_soft, mlc, probe_only, proposal, sln, supervised, upper_bound"),
+                       "unknown method 'l2rr'; did you mean 'l2r'? known: "
+                       + ", ".join(sorted([*known_methods(), *COMPOSED]))),
     "loss is no number": (dict(method="ce", lr=1e30), "FloatingPointError", "the loss is"),
 }
 
