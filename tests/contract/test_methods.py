@@ -163,7 +163,8 @@ def test_a_step_taken_twice_in_one_place_is_one_step(name, tmp_path):
     plain, twice = tmp_path/"plain", tmp_path/"twice"
     few = settings(name, epochs=1, quiet=True)
     run_method(**few, run_dir=str(plain))
-    run_method(**few | dict(method=f"{name}+sam", options=dict(rho=0.)), run_dir=str(twice))
+    run_method(**few | dict(method=f"{name}+sam", options=(few["options"] or {}) | dict(rho=0.)),
+               run_dir=str(twice))
     one, other = checkpoint(plain), checkpoint(twice)
     assert unequal([one["net"], one["opt"], one["parts"][0]], [other["net"], other["opt"], other["parts"][0]]) == []
     a, b = arrays(plain), arrays(twice)
