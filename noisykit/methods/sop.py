@@ -79,7 +79,8 @@ class OwnNumbers(Method):
 @method('sop')
 class SOP(OwnNumbers):
     "Cross entropy of predictions that each sample corrects by numbers of its own (Liu et al., ICML 2022)"
-    paper, passes = 'Liu et al., ICML 2022', 1.
+    paper = 'Liu et al., ICML 2022'
+    repeatable = False # a further pass would find numbers that have moved
 
     def step(self, batch:Batch)->Step:
         "The loss of the batch, after which the samples' own numbers move"
