@@ -193,7 +193,7 @@ def _about(run, flipped)->dict:
 # %% ../../nbs/detection/lstm.ipynb #detector-lstm
 SHIPPED = Path(inspect.getfile(detector)).parent/'mnist5k_lstm_detector.pth.tar'
 
-@detector('lstm', decides=lambda runs, scores: scores > .5)
+@detector('lstm', decides=lambda runs, scores, **_: scores > .5)
 def learned_from_flips(runs, file:str|None=None): # of a detector; None: the one that comes with noisykit
     "Probability that the label is wrong, by a trained LSTM that reads the given label's probability over the epochs"
     trained = load_detector(file or SHIPPED)
