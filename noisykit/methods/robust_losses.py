@@ -81,7 +81,7 @@ class GCE(RobustLoss):
         loss = self.losses(batch, log_p)
         if batch.epoch > self.prune_after:
             weights = self.kept[batch.rows].to(loss)
-            loss = weights*(loss - self.against(loss.new_tensor(self.options.k).log()))
+            loss = weights*(loss - self.against(loss.new_full((), self.options.k).log()))
         if not batch.again: self.kept[batch.rows] = self.believed(batch, log_p.detach()).to(loss)
         return Step(batch.mean(loss), logits, weights)
 

@@ -14,7 +14,7 @@ from noisykit.train.method import METHODS, Method, method
 
 def train(folder, **kw): return run_method(run_dir=str(folder), quiet=True, **SMALL | dict(epochs=1) | kw)
 
-def made(folder): return [Run(p) for p in folder.glob("clean-*") if p.is_dir()]
+def made(folder): return [Run(p) for part in ("clean-*", "before-*") for p in folder.glob(part) if p.is_dir()]
 
 @pytest.fixture
 def own_law():
