@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..doors import read_torch
 from ..errors import check_type
 from ..project import version
-from .detectors import detector, dynamics, is_threshold, over_runs
+from .detectors import called_by_half, detector, dynamics, is_threshold, over_runs
 from ..record import Run, write_atomically
 from ..streams import stream, torch_stream
 
@@ -193,7 +193,7 @@ def _about(run, flipped)->dict:
 # %% ../../nbs/detection/lstm.ipynb #detector-lstm
 SHIPPED = Path(inspect.getfile(detector)).parent/'mnist5k_lstm_detector.pth.tar'
 
-@detector('lstm', decides=lambda runs, scores, **_: scores > .5)
+@detector('lstm', decides=called_by_half)
 def learned_from_flips(runs, file:str|None=None): # of a detector; None: the one that comes with noisykit
     "Probability that the label is wrong, by a trained LSTM that reads the given label's probability over the epochs"
     trained = load_detector(file or SHIPPED)

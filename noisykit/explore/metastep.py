@@ -25,7 +25,7 @@ from ..errors import check_name
 from .widgets import Explorer, explorer
 from ..networks import create_network
 from ..plots.draw import COLORS, canvas, draw_tiles, shorten
-from ..streams import stream, torch_stream
+from ..streams import own_start, stream, torch_stream
 from ..train.metagrad import ENGINES, LEVELS, check_scale, meta_grad, moved_parameters, net_at, updates, weigh
 
 # %% ../../nbs/explore/metastep.ipynb #in-turn
@@ -79,8 +79,7 @@ class Playground(Samples):
     def __init__(self, dataset:str='mnist5k', data_dir=None, seed:int=0, # of `Samples`, start and order
                  model:str='cnn', **data_options): # as of `load_dataset`
         super().__init__(dataset, data_dir, seed, **data_options)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(torch_stream(seed, 'start').initial_seed())
+        with own_start(seed, 'start'):
             net = create_network(model, len(self.source.classes), self.source.train.shape[0])
         net = net.to(memory_format=torch.channels_last)
         self.trained = {0: (net, torch.optim.SGD(net.parameters(), **SGD))} # steps -> (network, optimizer)

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from .dividemix import full_precision
 from .noise_rate import RateOption, check_rate, noise_rate
 from .two_networks import TwoNetworks
+from ..numerics import full_precision
 from ..processes import all_gather, from_first, shard
 from ..record import Memory
 from ..train.method import Batch, Step, method, option

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
-from ..data.split import Data
 from .robust_losses import generalised, log_probabilities
-from .semi import check_pictures, mixup
+from .semi import mixup
 from ..numerics import send
 from ..processes import all_gather, shard, world
 from ..record import Memory
@@ -83,11 +82,6 @@ class Thresholds(Method):
         if (options.warm_up or 0) < config.epochs: return
         raise ValueError(f"disc option warm_up is {options.warm_up}, but the run has {config.epochs} "
                          f"epoch{'s'*(config.epochs > 1)}: nothing would be selected")
-
-    @classmethod
-    def check_data(cls, options, config:Config, data:Data):
-        "ValueError unless the data are pictures"
-        check_pictures(data, "method 'disc' mixes and augments pictures")
 
     def __init__(self, trainer, options):
         super().__init__(trainer, options)

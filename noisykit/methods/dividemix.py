@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['spread', 'p_small', 'divided', 'in_steps', 'evenly', 'DivideMixSettings', 'DivideMixBeliefs', 'DivideMixRecord',
-           'full_precision', 'mean_prediction', 'mixed_loss', 'DivideMix']
+           'mean_prediction', 'mixed_loss', 'DivideMix']
 
 # %% ../../nbs/methods/dividemix.ipynb #imports
 import math
@@ -19,10 +19,9 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from ..config import Config
-from ..data.split import Data
-from .semi import check_pictures, mixup, sharpen
+from .semi import mixup, sharpen
 from .two_networks import TwoNetworks
-from ..numerics import send
+from ..numerics import full_precision, send
 from ..processes import all_sum, from_first, shard, world
 from ..streams import stream, torch_stream
 from ..train.evaluate import evaluation_mode
@@ -103,11 +102,6 @@ class DivideMixSettings(TwoNetworks):
             raise ValueError(f"dividemix option warm_up is {options.warm_up}, but the run has {epochs} "
                              f"epoch{'s'*(epochs > 1)}: nothing would be divided")
 
-    @classmethod
-    def check_data(cls, options, config:Config, data:Data):
-        "ValueError unless the data are pictures"
-        check_pictures(data, "method 'dividemix' mixes and augments pictures")
-
 # %% ../../nbs/methods/dividemix.ipynb #class-dividemixbeliefs
 class DivideMixBeliefs(DivideMixSettings):
     "The two networks of DivideMix, and which labels they believe"
@@ -166,11 +160,6 @@ class DivideMixRecord(DivideMixBeliefs):
         kept = self.labelled.numpy() & (noise.true >= 0) # [2, N]
         purity = [(noise.true == noise.given)[rows].mean() if rows.any() else np.nan for rows in kept]
         return dict(labelled=float(self.labelled.double().mean()), labelled_purity=float(np.mean(purity)))
-
-# %% ../../nbs/methods/dividemix.ipynb #def-full-precision
-def full_precision(logits:Tensor)->Tensor: # [B, C]
-    "Logits whose probabilities may be added up; those of autocast are too coarse"
-    return logits.to(torch.get_default_dtype())
 
 # %% ../../nbs/methods/dividemix.ipynb #def-mean-prediction
 def mean_prediction(net:nn.Module, views:list)->Tensor: # pictures [B, ...], each view -> [B, C]

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..numerics import full_precision
 from ..record import Memory
 from ..train.method import Batch, Method, Step, method, option
 
 # %% ../../nbs/methods/elr.ipynb #def-clipped
 def clipped(logits:Tensor)->Tensor: # [B, C] -> [B, C], in full precision
     "Probabilities, none nearer than 1e-4 to 0 or 1; an entry that is clipped has no gradient"
-    return logits.to(torch.get_default_dtype()).softmax(1).clamp(1e-4, 1 - 1e-4)
+    return full_precision(logits).softmax(1).clamp(1e-4, 1 - 1e-4)
 
 def moved_targets(target:Tensor, # [B, C] of the epoch before
                   p:Tensor, # [B, C], as of `clipped`

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..config import Config, place_settings, user_path
 from ..data.split import Data
 from ..detection.transition import estimate_T
-from ..numerics import count_of
+from ..numerics import count_of, full_precision
 from ..record import finished_run
 from ..train.evaluate import predict
 from ..train.method import Batch, Method, Step, method, option
@@ -75,7 +75,7 @@ class Corrected(Method):
 
     def corrected(self, logits:Tensor, y:Tensor)->Tensor: # [B, C], [B] or [B, C] -> [B]
         "The loss of each sample, in full precision"
-        losses = self.losses(logits.to(torch.get_default_dtype()).log_softmax(1))
+        losses = self.losses(full_precision(logits).log_softmax(1))
         target = y if y.is_floating_point() else F.one_hot(y, losses.shape[1])
         return (target*losses).sum(1)
 

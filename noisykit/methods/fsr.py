@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ..config import Config
 from ..data.split import Data
-from .semi import check_pictures, logit_norm, mixup
+from .semi import logit_norm, mixup
 from ..numerics import send
 from ..processes import shard
 from ..record import Memory
 from ..streams import torch_stream
 from ..train.metagrad import fixed_rate, is_warm, weigh
-from ..train.method import Batch, Method, Step, method, option
+from ..train.method import Batch, Method, Step, check_pictures, method, option
 
 # %% ../../nbs/methods/fsr.ipynb #def-lowest
 def lowest(scores:np.ndarray, # [N], nan for a sample that has none yet

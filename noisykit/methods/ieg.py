@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import Config
 from ..data.views import STRONG
-from ..data.split import Data
-from .semi import check_pictures, logit_norm, mixup, sharpen
+from .semi import logit_norm, mixup, sharpen
 from ..numerics import send
 from ..processes import all_gather, shard
 from ..streams import torch_stream
@@ -38,13 +36,9 @@ class IEGSettings(Method):
         meta_lr:float|None = option(None, above=0) # of the look-ahead; None: 0.1 with SGD, with Adam its present rate
 
     @classmethod
-    def check_data(cls, options, config:Config, data:Data):
-        "ValueError unless the data are pictures"
-        check_pictures(data, "method 'ieg' mixes and augments pictures")
-
-    def __init__(self, trainer, options):
-        super().__init__(trainer, options)
-        self.views = 'standard', options.strong
+    def views_of(cls, options)->tuple:
+        "The standard view, and the one that is chosen"
+        return 'standard', options.strong
 
 # %% ../../nbs/methods/ieg.ipynb #method-ieg
 @method('ieg')

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from ..config import Config
 from ..data.split import Data
 from ..processes import all_sum
+from ..streams import own_start
 from ..train.metagrad import moved_parameters, net_at
 from ..train.method import Batch, Method, Step, method, option
 
@@ -128,8 +129,7 @@ class MLCSettings(Method):
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         sizes = trainer.net.fc.in_features, len(trainer.data.source.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(trainer.random_seed('mlc start'))
+        with own_start(trainer.config.seed, 'mlc start'):
             net = LabelCorrection(*sizes, options.skip, options.tie).to(trainer.device)
         self.corrector = Corrector(net, options.meta_lr)
 

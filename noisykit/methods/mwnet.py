@@ -19,6 +19,7 @@ from torch.func import functional_call
 from ..config import Config
 from ..data.split import Data
 from ..processes import all_sum, world
+from ..streams import own_start
 from ..train.metagrad import is_warm
 from ..train.method import Batch, Method, Step, method, option
 
@@ -69,8 +70,7 @@ class MWNetSettings(Method):
         data = trainer.data
         groups = size_groups(data.noise.given, len(data.source.classes), options.classes)
         self.groups = torch.from_numpy(groups).to(trainer.device) # [C]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(trainer.random_seed('mwnet start'))
+        with own_start(trainer.config.seed, 'mwnet start'):
             self.net = WeightNet(options.classes).to(trainer.device)
         self.names, self.phi = zip(*self.net.named_parameters())
         self.opt = torch.optim.Adam(self.phi, lr=options.meta_lr, weight_decay=1e-4)

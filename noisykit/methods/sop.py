@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..numerics import full_precision
 from ..processes import all_sum, world
 from ..record import Memory
 from ..streams import torch_stream
@@ -55,9 +56,13 @@ class OwnNumbers(Method):
         lr_v:float = option(10., at_least=0)
         plus:bool = False # SOP+: a second view must agree, and all classes stay in use
 
+    @classmethod
+    def views_of(cls, options)->tuple:
+        "A strong view beside the standard one, where SOP+ asks for it"
+        return ('standard', 'autoaugment') if options.plus else cls.views
+
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
-        if options.plus: self.views = 'standard', 'autoaugment'
         random = torch_stream(trainer.config.seed, 'sop')
         start = 1e-8*torch.randn(len(trainer.given), 1 + len(trainer.data.source.classes), generator=random)
         parts = dict(u=start[:, :1], v=start[:, 1:])
@@ -85,7 +90,7 @@ class SOP(OwnNumbers):
     def step(self, batch:Batch)->Step:
         "The loss of the batch, after which the samples' own numbers move"
         logits = self.trainer.net(batch.x)
-        p = logits.to(torch.get_default_dtype()).softmax(1)
+        p = full_precision(logits).softmax(1)
         y = batch.targets(p.shape[1]).to(p)
         own = {name: numbers[batch.rows].requires_grad_() for name, numbers in self.own.items()}
         added, taken = explained(own['u'], own['v'], y)

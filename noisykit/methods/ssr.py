@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import Config
-from ..data.split import Data
-from .semi import check_pictures, mixup
+from .semi import mixup
 from ..neighbours import nearest, votes
+from ..numerics import full_precision
 from ..processes import from_first
 from ..streams import stream, torch_stream
 from ..train.method import Batch, Method, Step, epoch_batches, method, option
@@ -61,11 +60,6 @@ class Selection(Method):
         k:int|None = option(None, at_least=1) # neighbours; None: 200, at most half the mean size of a class
         alpha:float = option(4., above=0) # of the mixing's Beta distribution; the smaller, the less is mixed
 
-    @classmethod
-    def check_data(cls, options, config:Config, data:Data):
-        "ValueError unless the data are pictures"
-        check_pictures(data, "method 'ssr' mixes and augments pictures")
-
     def __init__(self, trainer, options):
         super().__init__(trainer, options)
         N, C = len(trainer.given), len(trainer.data.source.classes)
@@ -82,7 +76,7 @@ class Selection(Method):
     def chosen(self, logits:Tensor, features:Tensor # [N, C], [N, F]
               )->Tensor: # int64 [3, N] labels, which are replaced, which are clean; on the CPU
         "The choice of an epoch"
-        p, C = logits.to(torch.get_default_dtype()).softmax(1), logits.shape[1]
+        p, C = full_precision(logits).softmax(1), logits.shape[1]
         labels, replaced = relabelled(p, self.trainer.given, self.options.theta_r)
         shares = votes(nearest(features, self.k), labels, C)
         clean = agree(balanced(shares, torch.bincount(labels, minlength=C)), labels, self.options.theta_s)

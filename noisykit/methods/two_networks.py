@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .mo import copied
 from ..networks import create_network
+from ..streams import own_start
 from ..train.batchnorm import set_batch_norm, train_mode
 from ..train.method import Method
 from ..train.optim import decay_groups
@@ -22,8 +23,7 @@ def create_second(trainer, # the `Trainer` of the first network
     "Another network like the trainer's, from its own random numbers"
     config = trainer.config
     weights = None if config.weights == 'random' else config.weights
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(trainer.random_seed(f'{name} start'))
+    with own_start(config.seed, f'{name} start'):
         net = create_network(config.model, trainer.net.fc.out_features, trainer.images.shape[0], weights)
     net = set_batch_norm(net.to(trainer.device, memory_format=torch.channels_last), config.batch_norm)
     if config.compile: net.compile()

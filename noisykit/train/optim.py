@@ -61,7 +61,7 @@ def schedule_factor(schedule:str|dict, epochs:int)->Callable: # f(epochs that ar
     given = dict(cosine_to=0.) if schedule == 'cosine' else schedule
     keys = set(given) if isinstance(given, dict) else set()
     if keys == {'cosine_to'} and _share(given['cosine_to']): return partial(_cosine, epochs=epochs, **given)
-    if keys == {'linear_from'} and _epochs(given['linear_from']): return partial(_linear, epochs=epochs, **given)
+    if keys == {'linear_from'} and _epochs([given['linear_from']]): return partial(_linear, epochs=epochs, **given)
     if keys == {'milestones', 'gamma'} and _epochs(given['milestones'], 1) and _positive(given['gamma']):
         return partial(_stairs, epochs=epochs, **given)
     if restarts(given) and _is_cycle(**given): return partial(_cyclic, epochs=epochs, **given)
@@ -75,8 +75,7 @@ def _positive(*numbers): return all(type(n) in (int, float) and 0 < n < 2**63 fo
 def _share(number): return type(number) in (int, float) and 0 <= number <= 1
 
 def _epochs(numbers, least=0):
-    numbers = numbers if isinstance(numbers, (list, tuple)) else [numbers]
-    return all(type(n) is int and n >= least for n in numbers)
+    return isinstance(numbers, (list, tuple)) and all(type(n) is int and n >= least for n in numbers)
 
 def _is_cycle(first, longer, lower, floor=0.): return _positive(first, longer, lower) and longer >= 1 and _share(floor)
 

@@ -140,7 +140,7 @@ def test_sop_starts_near_0_in_full_precision():
     for numbers in own.values(): assert 0 < numbers.values.abs().max() < 1e-7 and (numbers.values != 0).all()
 
 def test_sop_plus_wants_all_classes_and_an_agreement():
-    assert SOP(trainer(), SOP.Options(plus=True)).views == ("standard", "autoaugment")
+    assert SOP(trainer(), SOP.Options(plus=True)).views_in(1) == ("standard", "autoaugment")
     even, one = torch.full((3, 3), 1/3), torch.eye(3)[[0, 0, 0]]
     assert balance(even, 3).item() == pytest.approx(torch.tensor(3.).log().item())
     assert balance(one, 3) > balance(even, 3)
