@@ -95,7 +95,7 @@ def test_texts_are_refused(method, tmp_path):
     (tmp_path/"train.csv").write_text("text,label\n" + "".join(f"words {i} here,{'ab'[i % 2]}\n" for i in range(40)))
     (tmp_path/"test.csv").write_text("text,label\nwords here,a\nmore words,b\n")
     text = dict(dataset="text", data_dir=str(tmp_path), data_options={}, model="embedding_bag", epochs=3)
-    with pytest.raises(Refused, match="mixes and augments pictures"):
+    with pytest.raises(Refused, match="takes several views of each picture"):
         run_method(method=method, run_dir=str(tmp_path/"run"), **SMALL | text)
 
 # DISC
