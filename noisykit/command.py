@@ -193,7 +193,7 @@ def run(settings):
     out, kept = Path(folder)/'run.ipynb', Path(folder)/'config.yaml'
     if out.exists() and kept.exists() and Run(folder).finished: print(f'{folder}: already finished')
     else: execute('run_method', settings, out)
-    _say_next(f'noisykit show {shlex.quote(folder)}', f'noisykit explore    (pictures to move, of the newest run)',
+    _say_next(f'noisykit show {shlex.quote(folder)}', 'noisykit explore    (pictures to move, of the newest run)',
               f'{out}    (the executed notebook)')
 
 # %% ../nbs/run/command.ipynb #def-audit
@@ -206,7 +206,8 @@ def audit(settings, folder):
     if settings['data_dir'] is None: raise ValueError('name the folder that is audited: noisykit audit FOLDER')
     place = audit_folder(settings['data_dir'], settings.get('run_dir'))
     execute('audit', settings, place/'audit.ipynb')
-    _say_next(f"{near(place/'audit.html')}    (open it in a browser)", f"explore_suspects('{near(place)}') in a notebook    (accept or reject what is suggested)")
+    _say_next(f"{near(place/'audit.html')}    (open it in a browser)",
+              f"explore_suspects('{near(place)}') in a notebook    (accept or reject what is suggested)")
 
 # %% ../nbs/run/command.ipynb #def-sweep
 @notebook_command('run_sweep')

@@ -86,9 +86,10 @@ OTHER_WORDS = { # what others call a setting -> its name here
     'arch': 'model', 'architecture': 'model', 'network': 'model', 'net': 'model', 'backbone': 'model',
     'pretrained': 'weights', 'checkpoint': 'weights', 'loss': 'method', 'algorithm': 'method', 'data': 'dataset',
     'data_path': 'data_dir', 'root': 'data_dir', 'output_dir': 'run_dir', 'out_dir': 'run_dir', 'save_dir': 'run_dir',
-    'noise_type': 'noise', 'noise_mode': 'noise', 'noise_ratio': 'noise_rate', 'r': 'noise_rate', 'meta_size': 'probe_size',
-    'num_meta': 'probe_size', 'num_clean': 'probe_size', 'clean_size': 'probe_size', 'val_split': 'val_share',
-    'random_seed': 'seed', 'scheduler': 'schedule', 'lr_schedule': 'schedule', 'clip': 'grad_clip', 'gpu': 'device',
+    'noise_type': 'noise', 'noise_mode': 'noise', 'noise_ratio': 'noise_rate',
+    'r': 'noise_rate', 'meta_size': 'probe_size', 'num_meta': 'probe_size', 'num_clean': 'probe_size',
+    'clean_size': 'probe_size', 'val_split': 'val_share', 'random_seed': 'seed', 'scheduler': 'schedule',
+    'lr_schedule': 'schedule', 'clip': 'grad_clip', 'gpu': 'device',
     'amp': 'precision', 'dtype': 'precision', 'gpus': 'nproc', 'num_gpus': 'nproc', 'world_size': 'nproc'}
 
 def check_setting_name(name:str, known=tuple(SETTINGS)):
