@@ -150,7 +150,7 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
     print(_first_words(images, todo.broken, problems, folds, settings), flush=True)
     opinion = opinion_of_runs(train_folds(todo.listed, run_dir, folds, settings, seed, device, nproc))
     ranking = rank_images(images, todo.stands, judge_labels(opinion).set_index(todo.listed.index), problems)
-    about = numbers_of(opinion, ranking, seed) | _words(data_dir, images, todo.broken, opinion)
+    about = numbers_of(opinion, ranking) | _words(data_dir, images, todo.broken, opinion)
     about |= dict(found=todo.found)
     page = audit_page(about, ranking, problems, dict(zip(images.name, images.path)), top)
     _write(run_dir, about, ranking, problems, page)
