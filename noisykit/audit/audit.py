@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from noisykit.audit.judge import (
-    agreement, check_audit, count_doubts, estimate_rates, judge_labels, plan, representatives, threshold_words,
-    train_folds)
+    agreement, check_audit, count_doubts, judge_labels, plan, representatives, threshold_words, train_folds,
+    without_threshold)
 from .look import find_problems, look_at_all, look_for_images
 from .page import audit_page
 from ..config import to_plain
@@ -109,12 +109,11 @@ def _prepare(data_dir, run_dir, folds, seed, nproc, model, weights, image_size, 
     return _Plan(run_dir, images, found, seen, stands, listed, settings)
 
 # %% ../../nbs/audit/audit.ipynb #numbers
-def _numbers(runs, ranking, seed):
+def _numbers(runs, ranking):
     "The numbers of audit.json, and which classes set no threshold"
-    rates = estimate_rates(runs, seed)
     return dict(classes=ranking.label.nunique(), doubted=int(ranking.doubted.sum()), judged=len(ranking),
-                agreement=agreement(runs), noise_rate=rates, per_class=count_doubts(ranking),
-                thresholds=threshold_words(rates['without'], len(runs[0].data['classes'])))
+                agreement=agreement(runs), per_class=count_doubts(ranking),
+                thresholds=threshold_words(without_threshold(runs), len(runs[0].data['classes'])))
 
 # %% ../../nbs/audit/audit.ipynb #words
 def _words(data_dir, images, settings, folds, broken):
@@ -166,7 +165,7 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
     print(_first_words(images, todo.broken, problems, folds, settings), flush=True)
     runs = train_folds(todo.listed, run_dir, folds, settings, seed, device, nproc)
     ranking = rank_images(images, todo.stands, judge_labels(runs).set_index(todo.listed.index), problems)
-    about = _numbers(runs, ranking, seed) | _words(data_dir, images, settings, folds, todo.broken)
+    about = _numbers(runs, ranking) | _words(data_dir, images, settings, folds, todo.broken)
     about |= dict(found=todo.found)
     page = audit_page(about, ranking, problems, dict(zip(images.name, images.path)), top)
     _write(run_dir, about, ranking, problems, page)
