@@ -73,10 +73,12 @@ prepare: $(STAMP)
 readme: $(STAMP)
 	'$(BIN)/python' tests/tools/readme.py
 
-# README.md comes first: nbdev would make another one where it is older than index.ipynb
+# README.md comes first: nbdev would make another one where it is older than index.ipynb. A _proc that an interrupted
+# call left has pages that look new, so it goes.
 docs: $(STAMP)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org) on the PATH; everything else does without." >&2; exit 1; }
 	'$(BIN)/python' tests/tools/readme.py
+	rm -rf _proc
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_proc_nbs --n_workers 2 </dev/null
 	'$(BIN)/python' tests/tools/pages.py
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook

@@ -200,7 +200,7 @@ def test_l2rs_noise_leaves_some_labels_right():
 
 def test_retraining_takes_smaller_batches():
     "int(256*(1 - remove_ratio)), in every command that is printed"
-    pages = [ROOT/"README.md", ROOT/"nbs/index.ipynb", ROOT/"nbs/studies/training_dynamics.ipynb"]
+    pages = [ROOT/"nbs/findings/wrong_labels.ipynb", ROOT/"nbs/studies/training_dynamics.ipynb"]
     commands = [line for page in pages for line in page.read_text().splitlines()
                 if "papermill" in line and "-p study td_retrain" in line]
     assert len(commands) > 12

@@ -60,6 +60,8 @@ def title_of(file):
     first = next((text(cell) for cell in SOUND[file]["cells"] if cell["cell_type"] == "markdown"), "")
     return first.split("\n")[0].lstrip("# ")
 
+def plain(title): return re.sub(r"^\d+\. |[*`]", "", title).lower()
+
 def shared(
     pages, # notebooks
     of, # what no two of them may have in common
@@ -101,11 +103,14 @@ def check_site():
             for error in Draft202012Validator(schema()).iter_errors(q)]
     if not errs:
         errs += in_sidebar(q["website"]["sidebar"]["contents"])
-        css = q["format"]["html"].get("css")
-        if css and f"{NBS}/{css}" not in FILES: errs.append(f"_quarto.yml names {css}, which is not in {NBS}/")
+        named = [q["format"]["html"].get("css"), q["website"].get("favicon")]
+        errs += [f"_quarto.yml names {name}, which is not in {NBS}/" for name in named
+                 if name and f"{NBS}/{name}" not in FILES]
+    if f"{NBS}/404.qmd" not in FILES: errs.append(f"{NBS}/404.qmd, the page of wrong addresses, is missing")
     errs += [f"{a} and {b} would be one page of the site, {page}.html: rename one"
              for a, b, page in shared(SHOWN, page_of)]
-    errs += [f"{a} and {b} have the same title, {title!r}" for a, b, title in shared(SOUND, title_of)]
+    errs += [f"{a} and {b} have the same title, {title!r}"
+             for a, b, title in shared(SOUND, lambda file: plain(title_of(file)))]
     link = ROOT / NBS / "_quarto.yml"
     if not link.is_symlink() or os.readlink(link) != "../_quarto.yml":
         errs.append(f"{NBS}/_quarto.yml must be a link to ../_quarto.yml (ln -s)")
@@ -291,7 +296,7 @@ def stage(folder):
     for file in FILES:
         if not file.startswith((NBS + "/", LIB + "/")) and file != "settings.ini": continue
         (dst := Path(folder, file)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / file, dst)
+        shutil.copyfile(ROOT / file, dst, follow_symlinks=False)
     with open(Path(folder, "settings.ini"), "a") as settings:
         settings.write("\nskip_procs = exec_show_docs,add_links\n") # the first needs torch
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": folder}
@@ -320,6 +325,36 @@ def wrong_page(
     leaks = [cell for cell in cells if cell["cell_type"] == "code" and hidden.search(text(cell))]
     if leaks: yield f": cell {leaks[0].get('id')} would be on the site and should not"
 
+def words_for(cells, i):
+    "What the text says last before cell `i`, without marks: the words for its picture, for who cannot see it"
+    above = [text(cell) for cell in cells[:i] if cell["cell_type"] == "markdown"]
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", no_fences("\n\n".join(above)))]
+    said = [part for part in paragraphs if part and not re.match(r"[#>|]|- \w+:", part)]
+    last = re.sub(r"!?\[([^]]*)\]\([^)]*\)|[*`$]", r"\1", " ".join(said[-1].split())) if said else ""
+    return last if len(last) <= 300 else last[:300].rpartition(" ")[0] + " ..."
+
+def has_picture(cell): return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+def without_words(file, nb):
+    "Pictures that nothing is said of"
+    for picture in re.findall(r"!\[\s*\]\([^)]*\)", prose(file)):
+        yield f"the brackets of {picture} hold no words"
+    for i, cell in enumerate(nb["cells"]):
+        if has_picture(cell) and not words_for(nb["cells"], i):
+            yield f"no text stands before the picture of cell {cell.get('id')}, from which its words are taken"
+
+def check_workflows():
+    "the workflows name a version of each action, and that of the site names a version of Quarto"
+    errs = []
+    for file in [file for file in FILES if file.startswith(".github/workflows/")]:
+        used = re.findall(r"uses: (\S+)", (ROOT / file).read_text(encoding="utf-8"))
+        errs += [f"{file} uses {action} without a version" for action in used
+                 if not re.search(r"@(v\d+|[0-9a-f]{40})$", action)]
+    site = (ROOT / ".github/workflows/docs.yaml").read_text(encoding="utf-8")
+    if not re.search(r"quarto-actions/setup@v\d+\n +with:\n +version: [\d.]+$", site, re.M):
+        errs.append(".github/workflows/docs.yaml does not name a version of Quarto")
+    return errs
+
 def check_pages():
     "nbdev makes a page of every notebook that loses nothing and shows nothing it should not"
     errs = []
@@ -328,6 +363,7 @@ def check_pages():
                  "it: put the imports into a cell of their own" for name in mixed_imports(nb)]
         errs += [f"{file}: no empty line before {line[:40]!r}, so that the site shows one paragraph"
                  for line in run_together(file)]
+        errs += [f"{file}: {error}" for error in without_words(file, nb)]
     with tempfile.TemporaryDirectory() as folder:
         if failed := stage(folder): return [*errs, f"nbdev_proc_nbs failed: {failed}"]
         def page(file): return Path(folder, "_proc", file[len(NBS) + 1:])
@@ -341,6 +377,6 @@ def check_pages():
     return errs
 
 CHECKS = {"site": check_site, "links": check_links, "commands": check_commands, "results": check_results,
-          "pages": check_pages}
+          "workflows": check_workflows, "pages": check_pages}
 
 if __name__ == "__main__": sys.exit(main(sys.argv[1:], CHECKS))

@@ -36,7 +36,7 @@ def pristine(tmp_path_factory):
 @pytest.fixture
 def tree(pristine, tmp_path): return Path(shutil.copytree(pristine, tmp_path / "noisykit", symlinks=True))
 
-DOCS = ["site", "links", "commands", "results", "pages"]
+DOCS = ["site", "links", "commands", "results", "workflows", "pages"]
 
 def check(tree, *names):
     r = sh(sys.executable, f"tests/tools/check_{'docs' if set(names) & set(DOCS) else 'tree'}.py", *names, cwd=tree)
@@ -234,8 +234,9 @@ def test_what_one_adds_needs_no_row(tree, name):
     rc, out = check(tree, "site")
     assert rc == 0, out
 
-def test_two_pages_of_one_title(tree):
-    new_page(tree / "nbs/methods/new.ipynb", "Evaluate a run")
+@pytest.mark.parametrize("title", ["Evaluate a run", "12. Evaluate a *Run*"])
+def test_two_pages_of_one_title(tree, title):
+    new_page(tree / "nbs/methods/new.ipynb", title)
     refused(tree, "site", "nbs/methods/new.ipynb", "nbs/evaluate_run.ipynb", "same title")
 
 def test_listed_notebook_gone(tree):
@@ -248,7 +249,7 @@ def test_a_pattern_without_files(tree):
 
 @pytest.mark.parametrize("old, new, word", [
     ("navbar:", "navbr:", "navbr"), ("output-dir: _docs", "output-dir: site", "output-dir"),
-    ("css: styles.css", "css: style.css", "style.css"),
+    ("css: styles.css", "css: style.css", "style.css"), ("favicon.svg", "favicon.png", "favicon.png"),
     ("- index.ipynb", "- index.ipynb\n      - index.ipynb", "twice"), ("website:", "website: [", "cannot be read")])
 def test_quarto_yml(tree, old, new, word):
     q = tree / "_quarto.yml"
@@ -370,6 +371,17 @@ def test_results_have_their_commands(tree):
     for words in said: assert any(all(word in line for word in words) for line in out.splitlines()), (words, out)
     assert rc == 1 and out.count("FAIL") == 6, out
 
+PICTURE = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "AAAA"}}
+
+@pytest.mark.parametrize("old, new, word", [
+    ("actions/checkout@v7", "actions/checkout@main", "actions/checkout@main"),
+    ("          version: 1.9.38\n", "          tinytex: false\n", "Quarto")])
+def test_workflows_name_versions(tree, old, new, word):
+    file = tree / ".github/workflows/docs.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    refused(tree, "workflows", "docs.yaml", word)
+
 def test_pages(tree):
     "One thing wrong in each of several notebooks"
     nbs = tree / "nbs"
@@ -380,14 +392,18 @@ def test_pages(tree):
     add(nbs / "train/batchnorm.ipynb", "Of two kinds:\n- one\n- two")
     edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: b\n- c: d"]))
     add(nbs / "evaluate_run.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
+    add(nbs / "audit.ipynb", "![ ](images/make_run.png)")
+    def silent(nb): nb["cells"].insert(0, dict(code(nb), id="bare", source=["x"], outputs=[PICTURE]))
+    edit(nbs / "data/views.ipynb", silent)
     (nbs / "images").mkdir(exist_ok=True)
     (nbs / "images/settings.ini").touch() # a name that nbdev leaves out
     rc, out = check(tree, "pages")
     said = {"data/noise": "This is lost.", "ground/networks": "no description", "train/metagrad": "cell added",
-            "train/batchnorm": "no empty line", "data/images": "- `a`: b", "evaluate_run": "cell added would be"}
+            "train/batchnorm": "no empty line", "data/images": "- `a`: b", "evaluate_run": "cell added would be",
+            "audit": "no words", "data/views": "picture of cell bare"}
     for f, word in said.items():
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
-    assert rc == 1 and out.count("FAIL") == 7 and "does not take nbs/images/settings.ini" in out, out
+    assert rc == 1 and out.count("FAIL") == 9 and "does not take nbs/images/settings.ini" in out, out
 
 @pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"),
                                          (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
@@ -396,9 +412,10 @@ def test_one_page_one_name(tree, names, page):
     refused(tree, "site", "one page", page)
 
 @pytest.mark.parametrize("old, new, words", [
-    ("contents: lessons/*.ipynb", "contents: [lessons/02_memorisation.ipynb, lessons/01_what_label_noise_does.ipynb]",
+    ("- auto: lessons/*.ipynb",
+     "- lessons/02_memorisation.ipynb\n          - lessons/01_what_label_noise_does.ipynb",
      ["lessons/01_what_label_noise_does.ipynb after lessons/02_memorisation.ipynb"]),
-    ("- index.ipynb\n      - explore.ipynb\n", "- explore.ipynb\n      - index.ipynb\n", ["starts with index.ipynb"]),
+    ("- index.ipynb\n", "- many_runs.ipynb\n      - index.ipynb\n", ["starts with index.ipynb"]),
     ("- commands.ipynb\n", "- commands.ipynb\n          - data/noise.ipynb\n", ["data/ in several sections", "Data"])])
 def test_sidebar_in_order(tree, old, new, words):
     q = tree / "_quarto.yml"
