@@ -14,13 +14,14 @@ from typing import Callable, get_args
 # %% ../nbs/ground/errors.ipynb #def-check-name-kind-str-what
 def check_name(kind:str, # what the name is for, as the user knows it
                name, # that was given
-               known # names that there are
+               known, # names that there are
+               meant:dict|None=None # other words for them -> the known name
               ):
     "ValueError unless `name` is one of the known names"
     known = list(known)
     if name in known: return
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
-    guess = f'did you mean {close[0]!r}? ' if close else ''
+    close = [(meant or {}).get(str(name)), *difflib.get_close_matches(str(name), [str(k) for k in known], 1)]
+    guess = next((f'did you mean {word!r}? ' for word in close if word in known), '')
     raise ValueError(f"unknown {kind} {name!r}; {guess}known: {', '.join(map(str, known)) or 'none'}")
 
 # %% ../nbs/ground/errors.ipynb #words-int-a-whole-number-flo

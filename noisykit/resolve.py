@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .config import Config, SETTINGS, check_setting, listed_defaults, to_plain
+from .config import Config, SETTINGS, check_setting, check_setting_name, listed_defaults, to_plain
 from .data.noise import LAWS, law_options
 from .data.source import DATASETS, check_data_options
 from .errors import check_name, check_type
@@ -29,7 +29,7 @@ from .train.optim import create_optimizer, create_schedule, restarts
 def read_settings(settings:dict # by name
                  )->dict: # those that were given, as plain values
     "ValueError for an unknown name, or a value that its setting does not take"
-    for name in settings: check_name('parameter', name, SETTINGS)
+    for name in settings: check_setting_name(name)
     given = {name: to_plain(value) for name, value in settings.items() if value is not None}
     for name, value in given.items(): check_setting(name, value)
     return _with_noise_file(given) if 'noise_file' in given else given

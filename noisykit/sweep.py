@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from .errors import check_name
-from .project import home
+from .notebook import notebook_file
 from .record import Run, check_run_folder, tabulate_runs
 from .resolve import resolve, run_name
 
@@ -67,11 +67,11 @@ class Sweep:
     def __init__(self, trials:list, # settings of `run_method`, one dictionary a trial
                  varied:list, # the names that tell trials apart, seed among them
                  folder, # of all run folders
-                 notebook=None # that runs a trial; None: nbs/run_method.ipynb of the project
+                 notebook=None # that runs a trial; None: run_method
                 ): # ValueError in one sentence for settings that cannot be run
         self.folder, self.varied, self.trials = Path(folder).absolute(), list(varied), {}
         self.working_folder = str(Path.cwd()) # relative paths in the settings start here; Ray's workers are elsewhere
-        self.notebook = Path(notebook or home()/'nbs'/'run_method.ipynb').absolute()
+        self.notebook = Path(notebook or notebook_file('run_method')).absolute()
         if not self.notebook.is_file():
             raise ValueError(f"{self.notebook} is not there; name the notebook that runs a trial")
         for settings in trials: self._add(settings)

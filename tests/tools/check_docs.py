@@ -296,7 +296,7 @@ def stage(folder):
     for file in FILES:
         if not file.startswith((NBS + "/", LIB + "/")) and file != "settings.ini": continue
         (dst := Path(folder, file)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / file, dst)
+        shutil.copyfile(ROOT / file, dst, follow_symlinks=False)
     with open(Path(folder, "settings.ini"), "a") as settings:
         settings.write("\nskip_procs = exec_show_docs,add_links\n") # the first needs torch
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": folder}

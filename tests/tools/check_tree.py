@@ -22,7 +22,8 @@ FLOORS = [["ground"],
           ["run"],
           ["plots"],
           ["audit"],
-          ["explore", "bench"]]
+          ["explore", "bench"],
+          ["run/command"]]
 # traces of somebody's machine: home and work folders, the packages of a virtual environment, a package index
 TRACES = re.compile(r"(?<![\w.:/~-])/(?:home|Users|root|work)/[.\w-]{2}|/tmp/w\b|\w/site-packages/"
                     r"|pypi\.org|files\.pythonhosted|download\.pytorch")

@@ -46,8 +46,9 @@ def built(tmp_path_factory):
     return sdist, wheel, site
 
 def test_the_wheel_holds_every_module(built):
-    "And what they read: the trained detector and where it comes from; no notebook, no test"
+    "And what they read: the trained detector and where it comes from, the notebooks that one runs; no test"
     files = [p for p in (ROOT/"noisykit").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    files += (ROOT/"noisykit/notebooks").glob("*.ipynb")   # a link, which rglob does not follow
     want = {p.relative_to(ROOT).as_posix() for p in files}
     names = {name for name in zipfile.ZipFile(built[1]).namelist() if ".dist-info/" not in name}
     assert names == want and "noisykit/py.typed" in names
@@ -81,6 +82,15 @@ def test_the_wheel_alone_runs(built, tmp_path):
     rows, drawn = done.stdout.split()
     assert int(rows) > 2000 and drawn == "True"
     assert {p.name for p in tmp_path.iterdir()} == {"settings.yaml", "out"}
+
+def test_the_command_of_the_wheel(built, tmp_path):
+    "It lists and explains without nbdev, and with none of the repository"
+    (entry,) = (built[2]/"bin").glob("noisykit*")
+    assert "noisykit.command" in entry.read_text()
+    for words, said in (["list", "methods"], "l2r "), (["run", "-p", "method", "l2r", "--help"], "learning rate"):
+        use = f"import sys\nsys.argv[1:] = {words}\nfrom noisykit.command import main\nmain()"
+        done = run("-c", without(*NBDEV, *EXTRAS) + use, cwd=tmp_path, PYTHONPATH=str(built[2]))
+        assert done.returncode == 0 and said in done.stdout, done.stderr[-2000:]
 
 # ---- what the sources say
 
