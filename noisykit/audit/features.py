@@ -115,7 +115,7 @@ def opinion_from_features(features, # [N, F] numbers, dense or sparse
     unit, C, fold = directions(features, seed=seed), len(classes), fold_numbers(given, folds, seed)
     linear, strength = regression_probs(unit, given, C, fold)
     probs, share = mixed(linear, neighbour_probs(unit, given, C), given)
-    words = (f"Judged by {source}: a logistic regression on {folds - 1} of {folds} parts at a time (C {strength:g}), and "
-             f"the labels of the 15 nearest neighbours, mixed {share:.0%} to {1 - share:.0%}. Neither saw the label "
-             "that it judged.")
+    words = (f"Judged by {source}: a logistic regression on {folds - 1} of {folds} parts at a time (C {strength:g}), "
+             f"and the labels of the 15 nearest neighbours, mixed {share:.0%} to {1 - share:.0%}. Neither saw the "
+             "label that it judged.")
     return Opinion(list(classes), given, probs, {'the margin of both judges together': margin(probs, given)}, words)

@@ -50,7 +50,7 @@ def judge_labels(opinion:Opinion)->pd.DataFrame: # suggested, score, given_prob,
 # %% ../../nbs/audit/opinion.ipynb #count-doubts
 def count_doubts(ranking:pd.DataFrame # label and the columns of `judge_labels`; a row a sample
                 )->list: # of dicts: label, images, agreed, doubted, taken_for, taken_for_n; the most doubted class first
-    "Class by class: how many labels are agreed with and doubted, and what most of the doubted samples are taken for"
+    "Class by class: how many labels are agreed with and doubted, and what the doubted samples are taken for"
     rows = []
     for label, images in ranking.groupby('label'):
         taken = images.suggested[images.doubted].value_counts()
