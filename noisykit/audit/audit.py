@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from noisykit.audit.judge import (
-    agreement, check_audit, count_doubts, estimate_rates, judge_labels, plan, representatives, threshold_words,
-    train_folds)
+from .judge import check_audit, opinion_of_runs, plan, representatives, train_folds
 from .look import find_problems, look_at_all, look_for_images
+from .opinion import judge_labels, numbers_of, score_words
 from .page import audit_page
 from ..config import to_plain
 from ..errors import check_type, shown_as_sentence
@@ -108,28 +107,13 @@ def _prepare(data_dir, run_dir, folds, seed, nproc, model, weights, image_size, 
     check_audit(run_dir, listed)
     return _Plan(run_dir, images, found, seen, stands, listed, settings)
 
-# %% ../../nbs/audit/audit.ipynb #numbers
-def _numbers(runs, ranking, seed):
-    "The numbers of audit.json, and which classes set no threshold"
-    rates = estimate_rates(runs, seed)
-    return dict(classes=ranking.label.nunique(), doubted=int(ranking.doubted.sum()), judged=len(ranking),
-                agreement=agreement(runs), noise_rate=rates, per_class=count_doubts(ranking),
-                thresholds=threshold_words(rates['without'], len(runs[0].data['classes'])))
-
 # %% ../../nbs/audit/audit.ipynb #words
-def _words(data_dir, images, settings, folds, broken):
+def _words(data_dir, images, broken, opinion):
     "What was audited, and how"
-    root, size, classes = Path(data_dir).resolve(), settings['image_size'], images.label.nunique()
+    root, classes = Path(data_dir).resolve(), images.label.nunique()
     lost = f", {broken} of which cannot be read" if broken else ''
-    start = {'random': 'trained from scratch', 'IMAGENET1K_V1': 'started from ImageNet weights'}
-    start = start.get(settings['weights'], f"started from {settings['weights']}")
-    what = (f"{len(images):,} images in {classes} classes{lost}. {folds} networks ({settings['model']}, {start}, "
-            f"{size} x {size} pixels, {settings['epochs']} epochs) each learned from {folds - 1} of {folds} parts "
-            "of the images, so that every image was judged by one that never saw it.")
-    others = f"{folds - 1} networks" if folds > 2 else 'network'
-    method = ("mean of two ranks: by the margin of the network that never saw it, and by the mean margin of the "
-              f"{others} that trained on it, over the training (the area under the margin, AUM).")
-    return dict(name=root.name, data_dir=str(root), images=len(images), what=what, method=method)
+    what = f"{len(images):,} images in {classes} classes{lost}. {opinion.words}"
+    return dict(name=root.name, data_dir=str(root), images=len(images), what=what, method=score_words(opinion))
 
 # %% ../../nbs/audit/audit.ipynb #first-words
 def _first_words(images, broken, problems, folds, settings):
@@ -164,9 +148,9 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
     problems = find_problems(images, todo.seen, folds)
     if todo.found: print(todo.found, flush=True)
     print(_first_words(images, todo.broken, problems, folds, settings), flush=True)
-    runs = train_folds(todo.listed, run_dir, folds, settings, seed, device, nproc)
-    ranking = rank_images(images, todo.stands, judge_labels(runs).set_index(todo.listed.index), problems)
-    about = _numbers(runs, ranking, seed) | _words(data_dir, images, settings, folds, todo.broken)
+    opinion = opinion_of_runs(train_folds(todo.listed, run_dir, folds, settings, seed, device, nproc))
+    ranking = rank_images(images, todo.stands, judge_labels(opinion).set_index(todo.listed.index), problems)
+    about = numbers_of(opinion, ranking) | _words(data_dir, images, todo.broken, opinion)
     about |= dict(found=todo.found)
     page = audit_page(about, ranking, problems, dict(zip(images.name, images.path)), top)
     _write(run_dir, about, ranking, problems, page)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from .look import PROBLEMS
 from ..data.pixels import opened
-from ..numerics import count_of
 
 # %% ../../nbs/audit/page.ipynb #enlarged
 def _enlarged(picture, least):
@@ -67,11 +66,8 @@ def audit_page(about:dict, # as `audit` writes it to audit.json
     "The page of an audit"
     env = _templates()
     script, policy = _script(env)
-    last = max(3, count_of(about['noise_rate']['estimate'] or 0, about['judged'])) # rank at which the estimate ends
-    widest = max((row['doubted']/row['images'] for row in about['per_class']), default=0) or 1
     page = env.get_template('page.html.jinja').render(
         script=script, policy=policy,
-        about=about, rate=about['noise_rate'], problems=list(problems.groupby('problem', sort=False)), kinds=PROBLEMS,
-        with_problems=problems.name.nunique(), first=list(ranking.head(top).itertuples()), last=last,
-        border=list(ranking[last - 3:last + 3].itertuples()), widest=widest, paths=paths)
+        about=about, problems=list(problems.groupby('problem', sort=False)), kinds=PROBLEMS,
+        with_problems=problems.name.nunique(), first=list(ranking.head(top).itertuples()), paths=paths)
     return page.encode('utf8', 'backslashreplace').decode() # a name may be no valid UTF-8

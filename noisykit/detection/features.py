@@ -16,6 +16,7 @@ from sklearn.mixture import GaussianMixture
 
 from ..config import user_path
 from .detectors import common_labels, detector, num_classes, over_runs
+from .transition import hoc_T, wrong_of_given
 from ..doors import open_arrays
 from ..errors import check_name
 from ..neighbours import nearest, votes
@@ -112,12 +113,20 @@ def called_by_votes(runs, scores, rule='mv', k=10, rate=None, features_file=None
     called = np.zeros(len(scores), bool)
     if rule == 'mv': called[known] = _outvoted(_shares(runs, k, features_file)[known], given[known])
     else:
+        rates = np.full(num_classes(runs[0]), rate) if rate is not None else _hoc_rates(runs, features_file)
         for label in np.unique(given):
             rows = np.flatnonzero((given == label) & known)
-            called[rows] = largest(scores[rows], rate)
+            called[rows] = largest(scores[rows], rates[label])
     return called
 
 def _outvoted(shares, given): return shares.max(1) > shares[np.arange(len(given)), given]
+
+def _hoc_rates(runs, features_file): # a rate for each given label; threshold samples may have the last one
+    def of_run(run):
+        given = run.labels.given.to_numpy()
+        T, prior, _ = hoc_T(features_of(run, features_file), given, num_classes(run) + 1)
+        return wrong_of_given(T, prior)
+    return np.mean([of_run(run) for run in runs], axis=0)
 
 def largest(scores:np.ndarray, # [n]
             rate:float # 0 to 1
@@ -130,12 +139,12 @@ def largest(scores:np.ndarray, # [n]
 @detector('simifeat', decides=called_by_votes)
 def outvoted(runs, rule:str='mv', # by which samples are called: mv or rank1
              k:int=10, # neighbours, the sample itself among them
-             rate:float|None=None, # of rank1: the share of each given label that is called
+             rate:float|None=None, # of rank1: the share of each given label that is called; None: as HOC estimates
              features_file:str|None=None # .npy or .npz; None: the features that the runs kept
             ):
     "-log share of the given label among those of the nearest neighbours (Zhu et al., ICML 2022)"
     check_name("rule of detector 'simifeat':", rule, ('mv', 'rank1'))
-    if (rule == 'rank1') != (rate is not None) or not 0 <= (rate or 0) <= 1:
+    if rate is not None and (rule == 'mv' or not 0 <= rate <= 1):
         raise ValueError("rule rank1 of detector 'simifeat' takes the option rate, a number from 0 to 1, and rule mv "
                          f"takes none; got rule {rule} and rate {rate}")
     shares, given = _shares(runs, k, features_file), common_labels(runs).given.to_numpy()

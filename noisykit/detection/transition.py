@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FEWEST', 'HOW', 'anchors', 'anchor_T', 'count_T', 'dual_T', 'class_thresholds', 'confident_class', 'confident_T',
            'record_probs', 'estimate_T', 'resampled', 'neighbour_labels', 'label_shares', 'shares_of', 'shares_loss',
-           'fit_T', 'hoc_T']
+           'fit_T', 'hoc_T', 'wrong_of_given']
 
 # %% ../../nbs/detection/transition.ipynb #imports
 import numpy as np
@@ -168,3 +168,10 @@ def hoc_T(features:np.ndarray, given:np.ndarray, # [N, F] of any network, [N]
     _, prior = fit_T(label_shares(triples, C))
     T, error = resampled(lambda triples: fit_T(label_shares(triples, C))[0], triples, draws=draws, seed=seed)
     return T, prior, error
+
+# %% ../../nbs/detection/transition.ipynb #def-wrong-of-given
+def wrong_of_given(T:np.ndarray, prior:np.ndarray # [C, C], [C] share of each true class
+                  )->np.ndarray: # [C], 0 to 1; 0 for a label that nothing is given
+    "Of each given label, the share that is wrong"
+    given = prior@T
+    return 1 - np.divide(prior*np.diag(T), given, out=np.ones_like(given), where=given > 0)

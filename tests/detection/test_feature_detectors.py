@@ -128,6 +128,10 @@ def test_alone_a_sample_agrees_with_itself(run):
     table = detect(run, "simifeat", k=1)
     assert not table.called.any() and (table.score.abs() < 1e-7).all()
 
+def test_rank1_calls_as_many_as_hoc_estimates(run):
+    table = detect(run, "simifeat", rule="rank1")
+    assert .5 < table.called.sum()/table.flipped.sum() < 1.5 and table.flipped[table.called].mean() > .6
+
 def test_features_that_do_not_fit_are_refused(run, tmp_path):
     def says(array, save=np.save, name="f.npy", **arrays):
         save(tmp_path/name, **arrays) if arrays else save(tmp_path/name, array)
@@ -139,7 +143,7 @@ def test_features_that_do_not_fit_are_refused(run, tmp_path):
     assert "none named 'features'" in says(None, np.savez, "f.npz", a=np.ones(2), b=np.ones(2))
     assert "no" in sentence(detect, run, "fine", features_file=str(tmp_path/"none.npy"))
     assert "at least 1" in sentence(detect, run, "simifeat", k=0)
-    for options in (dict(rule="rank1"), dict(rate=.2), dict(rule="rank1", rate=2.)):
+    for options in (dict(rate=.2), dict(rule="rank1", rate=2.)):
         assert "option rate" in sentence(detect, run, "simifeat", **options)
 
 def test_a_run_without_features_says_what_to_do(run, tmp_path):

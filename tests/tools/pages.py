@@ -6,12 +6,13 @@ would not follow, and words for each picture.
 import json, re
 from pathlib import Path
 
-from check_docs import CFG, NOTEBOOKS, parameters, tagged, words_for
+import yaml
+from check_docs import NOTEBOOKS, parameters, tagged, words_for
 from check_tree import load, text
 from stills import stored
 
 ROOT = Path(__file__).resolve().parents[2]
-SITE = CFG["doc_host"] + CFG["doc_baseurl"]
+SITE = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["site-url"]
 AUTOMATIC = rf"\[(`[^`\n]+`)\]\({re.escape(SITE)}[^)\n]*\)" # nbdev makes it of a name in backticks
 
 def unlinked(md):

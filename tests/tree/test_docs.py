@@ -6,9 +6,30 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ENV
+from conftest import ENV, ROOT
 from noisykit.explore.widgets import Picture
 from test_repo import pristine, tree  # noqa: F401
+
+sys.path.append(str(ROOT/"tests/tools"))
+import pages as site_pages # noqa: E402
+
+@pytest.mark.parametrize("made, page", [
+    ("[`run_method`](SITE/run/run.html#run_method) runs", "[`run_method`](SITE/run/run.html#run_method) runs"),
+    ("[`Run`](SITE/a.html), [`text()`](SITE/b.html)", "[`Run`](SITE/a.html), [`text()`](SITE/b.html)"),
+    ("[`noise_rate`](SITE/a.html) and [`text`](SITE/b.html#text)", "`noise_rate` and `text`"),
+    ("see [[`run_method`](SITE/run.html#x)](run.ipynb)", "see [`run_method`](run.ipynb)"),
+    ("see [the [`Run`](SITE/a.html) page](b.ipynb)", "see [the `Run` page](b.ipynb)"),
+    ("[`text`](texts.ipynb)", "[`text`](texts.ipynb)")])
+def test_automatic_links_that_a_reader_would_follow(made, page):
+    made, page = (words.replace("SITE", site_pages.SITE) for words in (made, page))
+    assert site_pages.led_astray(made, site_pages.settings()) == page
+
+def test_a_picture_gets_the_words_above_it():
+    cells = [dict(cell_type="markdown", source="# A\n\n> b"), dict(cell_type="markdown", source="The *red* \"line\"."),
+             dict(cell_type="code", source="#| echo: false\nx", outputs=[dict(data={"image/png": ""})])]
+    site_pages.described(cells)
+    site_pages.described(cells)
+    assert cells[2]["source"] == '#| fig-alt: "The red \\"line\\"."\n#| echo: false\nx'
 
 def staged(root, *flags):
     "nbdev's pages, with a process that imports the modules: path -> text"

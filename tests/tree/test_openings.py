@@ -73,10 +73,9 @@ def page(tmp_path):
     def row(i, name): return dict(rank=i + 1, path=name, label=name, suggested=name, score=.5, given_prob=.1,
                                   suggested_prob=.7, doubted=True)
     ranking = pd.DataFrame([row(i, name) for i, name in enumerate(NAMES)])
-    rate = dict(estimate=.25, low=.1, high=.4, folds=[.2, .3], draws=1000)
-    per_class = [dict(label=name, images=9, doubted=1, taken_for=name, taken_for_n=1) for name in NAMES]
+    per_class = [dict(label=name, images=9, agreed=7, doubted=1, taken_for=name, taken_for_n=1) for name in NAMES]
     about = dict(name=NAMES[0], what=NAMES[4], found="\n".join(NAMES), images=12, classes=10, doubted=3, judged=12,
-                 agreement=.9, noise_rate=rate, per_class=per_class, method=NAMES[0], thresholds="\n".join(NAMES))
+                 agreement=.9, per_class=per_class, method=NAMES[0], thresholds="\n".join(NAMES))
     def copy_of(name): return dict(name=name, label=name, detail=name, other=name, other_label=f"{name}2")
     problems = pd.DataFrame([copy_of(name) | dict(problem="near copy") for name in NAMES])
     return audit_page(about, ranking, problems, paths)
