@@ -114,15 +114,17 @@ def test_the_same_again_and_others(audited, tmp_path):
         again = audit(csv, run, folds=3, **SETTINGS[kind])
     pd.testing.assert_frame_equal(again, ranking)
     pd.read_csv(csv).iloc[10:].to_csv(tmp_path/"fewer.csv", index=False)
-    with pytest.raises(Refused, match="audit of other"): audit(tmp_path/"fewer.csv", run, folds=3, **SETTINGS[kind])
-    pd.testing.assert_frame_equal(pd.read_csv(run/"suspects.csv", keep_default_na=False)[["path"]], ranking[["path"]])
+    with pytest.raises(Refused, match="choose another run_dir"):
+        audit(tmp_path/"fewer.csv", run, folds=3, **SETTINGS[kind])
+    assert review_items(run).table.image.tolist() == ranking.path.tolist()
 
 def test_a_text_under_two_labels_is_a_problem(tmp_path):
     rows, _ = texts()
     rows.loc[len(rows)] = rows.sentence[0], "torch" if rows.package[0] != "torch" else "numpy"
     rows.loc[len(rows)] = rows.iloc[5]
     rows.to_csv(tmp_path/"mine.csv", index=False)
-    with contextlib.redirect_stdout(None): ranking = audit(tmp_path/"mine.csv", tmp_path/"run", folds=3, **SETTINGS["texts"])
+    with contextlib.redirect_stdout(None):
+        ranking = audit(tmp_path/"mine.csv", tmp_path/"run", folds=3, **SETTINGS["texts"])
     problems = pd.read_csv(tmp_path/"run/problems.csv")
     assert problems["name"].tolist() == ["line 2", "line 362"]
     scores = ranking.set_index("path").score
@@ -133,6 +135,9 @@ def test_refusals(tmp_path):
                            ("text,label\na b,x\nc d,x\n", "has one label"), ("label\nx\ny\n", "labels only")):
         (tmp_path/"mine.csv").write_text(text)
         with pytest.raises(Refused, match=sentence): audit(tmp_path/"mine.csv", tmp_path/"run")
+    (tmp_path/"mine.csv").write_text("text,label\n" + "a b,x\nc d,y\n"*10)
+    with pytest.raises(Refused, match="judge are settings of pictures"):
+        audit(tmp_path/"mine.csv", tmp_path/"run", judge="scratch")
     assert not (tmp_path/"run").exists()
 
 def test_columns_of_a_table():
