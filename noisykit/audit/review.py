@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .judge import fold_runs
 from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
 from ..config import user_path
@@ -171,11 +170,10 @@ def _audited_folder(folder): # where the images of an audit are
     raise ValueError(f"{folder} does not say where its images are (data_dir in audit.json): "
                      "audit them again, with the same run_dir")
 
-def _network_settings(folder): # how the networks of an audit were trained
-    config = fold_runs(folder)[0].config
-    names = 'model', 'weights', 'epochs', 'batch_size', 'lr'
-    options = dict(image_size=config['data_options']['image_size'])
-    return dict(data_options=options) | {name: config[name] for name in names}
+def _network_settings(folder): # how networks of an audit are trained
+    training = json.loads((folder/'audit.json').read_text())['training']
+    options = dict(image_size=training['image_size'])
+    return dict(data_options=options) | {name: value for name, value in training.items() if name != 'image_size'}
 
 # %% ../../nbs/audit/review.ipynb #run-of
 def _run_of(path): # the folder of a run, or a csv in its scores/
