@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .judge import fold_runs, plan
 from .look import list_images
 from .relabel import check_relabelling, save_repaired, with_new_labels
 from ..config import user_path
@@ -144,7 +143,7 @@ class AuditItems:
         trained = _trained_on(table[~table.removed])
         write_before(trained, self.given, out/'before.csv')
         save_reviewed([os.path.relpath(path, out) for path in trained.path[trained.index.isin(kept.index)]], out)
-        return dict(dataset='imagelist', data_dir=str(out/'images.csv')) | _network_settings(self.folder, self.images.path)
+        return dict(dataset='imagelist', data_dir=str(out/'images.csv')) | _network_settings(self.folder)
 
 # %% ../../nbs/audit/review.ipynb #trained-on
 def _trained_on(listed): # the rows of a list that `imagelist` trains on
@@ -171,16 +170,10 @@ def _audited_folder(folder): # where the images of an audit are
     raise ValueError(f"{folder} does not say where its images are (data_dir in audit.json): "
                      "audit them again, with the same run_dir")
 
-# %% ../../nbs/audit/review.ipynb #network-settings
-def _network_settings(folder, paths): # of a training: as the networks of the audit have it
-    runs = fold_runs(folder)
-    if runs:
-        config, names = runs[0].config, ('model', 'weights', 'epochs', 'batch_size', 'lr')
-        settings = {name: config[name] for name in names}
-        return settings | dict(data_options=dict(image_size=config['data_options']['image_size']))
-    settings = plan(np.median([min(decode(path).size) for path in paths[:100]]), len(paths))
-    size = settings.pop('image_size')
-    return settings | dict(data_options=dict(image_size=size))
+def _network_settings(folder): # how networks of an audit are trained
+    training = json.loads((folder/'audit.json').read_text())['training']
+    options = dict(image_size=training['image_size'])
+    return dict(data_options=options) | {name: value for name, value in training.items() if name != 'image_size'}
 
 # %% ../../nbs/audit/review.ipynb #run-of
 def _run_of(path): # the folder of a run, or a csv in its scores/
