@@ -16,10 +16,10 @@ from sklearn.datasets import load_digits
 from conftest import CHROMIUM, ENV, ROOT, command, papermill, tree
 from held import Place, kernels, kill, until
 from noisykit.audit.audit import audit
-from noisykit.audit.judge import class_thresholds, confident_class
 from noisykit.audit.look import list_images
 from noisykit.audit.review import review_items
 from noisykit.data.source import load_dataset
+from noisykit.detection.transition import class_thresholds, confident_class
 from noisykit.errors import Refused, sentence
 from notebooks import last_line
 from refusals import refused
@@ -364,7 +364,7 @@ def test_an_audit_of_few_images_a_class(tmp_path, capsys):
     "Six images a class: nothing is doubted, and it is said"
     write(tmp_path/"own", 60)
     table = audit(tmp_path/"own", tmp_path/"run", epochs=1, folds=2, weights="random", device="cpu")
-    said = "No class sets a threshold (fewer than 10 images, or the networks do not know them)"
+    said = "No class sets a threshold (fewer than 10 images, or the judges do not know them)"
     assert said in capsys.readouterr().out
     page = (tmp_path/"run/audit.html").read_text()
     assert said in page and "may be wrong" not in page

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from noisykit.config import Config
+from noisykit.methods.cores import CORES, beta_at, confident_losses, sieve_scores, sieved
 from noisykit.methods.elr import ELR, clipped, early_regulariser, moved_targets
 from noisykit.methods.sop import SOP, balance, corrected, explained, squared_error
 from noisykit.train.method import Batch
@@ -147,3 +148,52 @@ def test_sop_plus_wants_all_classes_and_an_agreement():
     plain, same = sop().step(batch()), sop(plus=True).step(batch(more=(LOGITS.clone(),)))
     other = sop(plus=True).step(batch(more=(LOGITS.flip(0),)))
     assert plain.loss < same.loss < other.loss
+
+# ---- CORES
+
+EVEN = torch.full((3,), 1/3, dtype=torch.float64)
+
+def test_cores_on_the_bench():
+    log_p = LOGITS.log_softmax(1)
+    assert confident_losses(log_p, 2., EVEN)[:, 0].tolist() == about(-3.503179, -1.104019)
+    assert confident_losses(log_p, 0., EVEN)[:, 0].tolist() == about(*CE)
+    assert sieve_scores(log_p, LABEL).tolist() == about(-1.666667, .100000)
+
+def test_cores_schedule():
+    "Of 100 epochs: 0 for ten, in a line to 2 over thirty; the rate is divided by 1 + beta"
+    betas = [beta_at(epoch, 100, 2.) for epoch in range(1, 101)]
+    assert betas[:11] == [0]*11 and betas[39:] == [2]*61
+    assert betas[10:40] == pytest.approx(torch.linspace(0, 2, 30).tolist(), abs=1e-6)
+    assert [sieved(epoch, 100) for epoch in (30, 31)] == [False, True]
+    method = CORES(trainer(), CORES.Options())
+    assert [method.lr_factor(epoch) for epoch in (1, 100)] == [1, 1/3]
+
+def test_cores_without_beta_and_sieve_is_plain_training():
+    step = CORES(trainer(), CORES.Options()).step(batch())
+    assert step.loss.item() == pytest.approx(sum(CE)/2, abs=1e-6)
+
+def sieving(x=LOGITS, **options):
+    "(the method, its step in the last epoch)"
+    method = CORES(trainer(), CORES.Options(**options))
+    return method, method.step(Batch(rows=torch.arange(2), x=x, y=LABELS, epoch=100, size=2))
+
+def test_cores_leaves_out_what_the_network_finds_unlikely():
+    "The mean is that of the kept samples; the next prior is that of the others"
+    method, step = sieving(beta=0.)
+    assert step.loss.item() == pytest.approx(CE[0], abs=1e-6)
+    assert step.values["kept"].tolist() == [1, 0] and step.weights.tolist() == [2, 0]
+    assert method.prior.tolist() == [1, 0, 0]
+    method.trainer.given = torch.tensor([0, 2])
+    method.end_epoch(100)
+    assert method.prior.tolist() == [0, 0, 1]
+
+def test_cores_that_keeps_nothing_learns_nothing():
+    _, step = sieving(LOGITS[[1, 1]])
+    assert step.loss.item() == 0 and step.values["kept"].sum() == 0
+
+def test_cores_loss_of_a_sure_network_ends():
+    "Without the floor under probabilities, the reward of certainty has no end, and training breaks down at beta 2"
+    sure = torch.tensor([[0., -100., -200.]]).requires_grad_()
+    loss = confident_losses(sure.log_softmax(1), 2., EVEN)[0, 0]
+    loss.backward()
+    assert loss.item() == pytest.approx(2*2/3*torch.tensor(1e-8).log().item()) and sure.grad.abs().max() < 1e-8

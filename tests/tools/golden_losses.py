@@ -30,8 +30,8 @@ USUAL = dict(dataset="digits", data_options=dict(train_size=200, test_size=100),
 OPTIONS = dict(fsr=dict(after=1, queue=50, queue_batch=20), dividemix=dict(warm_up=1),
                coteaching=dict(ramp=2), jocor=dict(ramp=2), forward=dict(T="known"), backward=dict(T="known"))
 LOOK_AHEAD = ["l2r", "mixup_hard", "mixup_soft", "proposal", "mlc", "ieg", "fsr", "l2b", "mwnet"]
-OTHERS = ["ce", "sln", "elr", "forward", "backward", "sop", "volminnet", "ssr", "disc", "probe_only", "dividemix",
-          "coteaching", "jocor", "supervised", "upper_bound", "ce+mo", "ce+sam", "ce+lc", "ce+pseudo",
+OTHERS = ["ce", "sln", "elr", "forward", "backward", "sop", "volminnet", "cores", "ssr", "disc", "probe_only",
+          "dividemix", "coteaching", "jocor", "supervised", "upper_bound", "ce+mo", "ce+sam", "ce+lc", "ce+pseudo",
           "sln+mo+lc", "l2r+mo+lc"]
 TEXT = dict(dataset="text", data_dir="{folder}/text", data_options={}, model="embedding_bag", optimizer="adam", lr=.01)
 
