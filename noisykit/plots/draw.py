@@ -48,9 +48,9 @@ def save_figure(run:Run, name:str):
 # %% ../../nbs/plots/draw.ipynb #fonts
 FONTS = ['Noto Sans CJK JP', 'Noto Sans CJK SC', 'Noto Sans JP', 'Source Han Sans', 'WenQuanYi Zen Hei', 'IPAexGothic',
          'Hiragino Sans', 'PingFang SC', 'Yu Gothic', 'Microsoft YaHei', 'Malgun Gothic', 'Apple SD Gothic Neo',
-         'NanumGothic', 'Noto Sans', 'Noto Sans Arabic', 'Noto Sans Hebrew', 'Noto Sans Devanagari', 'Noto Sans Bengali',
-         'Noto Sans Tamil', 'Noto Sans Thai', 'Nirmala UI', 'Leelawadee UI', 'Arial Unicode MS', 'Unifont',
-         'Last Resort High-Efficiency']
+         'NanumGothic', 'Noto Sans', 'Noto Sans Arabic', 'Noto Sans Hebrew', 'Noto Sans Devanagari',
+         'Noto Sans Bengali', 'Noto Sans Tamil', 'Noto Sans Thai', 'Nirmala UI', 'Leelawadee UI',
+         'Arial Unicode MS', 'Unifont', 'Last Resort High-Efficiency']
 
 def _use_fonts(): # those that are installed, after the usual ones: matplotlib warns of others
     there = {font.name for font in fontManager.ttflist}
