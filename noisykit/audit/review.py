@@ -163,15 +163,16 @@ def write_before(trained:pd.DataFrame, # path, label; by the name of the image, 
     write_noise_file(pd.DataFrame(columns | dict(removed=gone)).reset_index(drop=True), path)
 
 # %% ../../nbs/audit/review.ipynb #audited
-def _audited_folder(folder): # where the images of an audit are
-    try: data_dir = json.loads((folder/'audit.json').read_text()).get('data_dir')
-    except (OSError, ValueError, AttributeError): data_dir = None # not there, or damaged
-    if data_dir is not None: return data_dir
-    raise ValueError(f"{folder} does not say where its images are (data_dir in audit.json): "
-                     "audit them again, with the same run_dir")
+def _said(folder, name, what): # what an audit says of itself
+    try: value = json.loads((folder/'audit.json').read_text()).get(name)
+    except (OSError, ValueError, AttributeError): value = None # not there, or damaged
+    if value is not None: return value
+    raise ValueError(f"{folder} does not say {what} ({name} in audit.json): audit them again, with the same run_dir")
+
+def _audited_folder(folder): return _said(folder, 'data_dir', 'where its images are')
 
 def _network_settings(folder): # how networks of an audit are trained
-    training = json.loads((folder/'audit.json').read_text())['training']
+    training = _said(folder, 'training', 'how networks learn its images')
     options = dict(image_size=training['image_size'])
     return dict(data_options=options) | {name: value for name, value in training.items() if name != 'image_size'}
 
