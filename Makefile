@@ -46,7 +46,6 @@ test: $(STAMP)
 	@echo "== 1/5 notebooks, exported modules, floors of the house, lengths"
 	@'$(BIN)/python' tests/tools/check_tree.py export notebooks house paths
 	@'$(BIN)/python' tests/tools/counts.py
-	@'$(BIN)/python' tests/tools/counts.py
 	@echo "== 2/5 site and README"
 	@'$(BIN)/python' tests/tools/check_tree.py readme
 	@'$(BIN)/python' tests/tools/check_docs.py

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'FONTS', 'group_masks', 'axes_row', 'save_figure', 'text_width', 'shorten', 'tick_labels', 'canvas', 'png',
-           'place_axes', 'bin_numbers', 'draw_histogram', 'draw_curve', 'draw_curves', 'show_epochs', 'draw_band',
-           'draw_matrix', 'draw_share_bar', 'tile_margins', 'draw_tiles', 'draw_texts']
+           'place_axes', 'bin_numbers', 'with_share', 'draw_histogram', 'draw_curve', 'draw_curves', 'show_epochs',
+           'draw_band', 'draw_matrix', 'draw_share_bar', 'tile_margins', 'draw_tiles', 'draw_texts']
 
 # %% ../../nbs/plots/draw.ipynb #imports
 import io
@@ -24,7 +24,7 @@ from PIL import Image
 from ..record import Run
 
 # %% ../../nbs/plots/draw.ipynb #groups
-COLORS = {'clean': 'C0', 'flipped': 'C3', 'all': '.35', 'test': 'C2', 'true': 'C4', 'valid': 'C1'}
+COLORS = {'clean': '#3182bd', 'flipped': '#b2182b', 'all': '.35', 'test': 'C2', 'true': 'C4', 'valid': 'C1'}
 
 def group_masks(flipped)->dict: # bool [N] -> name, of `COLORS` -> bool [N]
     "'clean' and 'flipped' samples; 'all' where no label is known to be wrong"
@@ -47,8 +47,10 @@ def save_figure(run:Run, name:str):
 
 # %% ../../nbs/plots/draw.ipynb #fonts
 FONTS = ['Noto Sans CJK JP', 'Noto Sans CJK SC', 'Noto Sans JP', 'Source Han Sans', 'WenQuanYi Zen Hei', 'IPAexGothic',
-         'Hiragino Sans', 'PingFang SC', 'Yu Gothic', 'Microsoft YaHei', 'Malgun Gothic', 'Noto Sans Arabic',
-         'Noto Sans Hebrew', 'Noto Sans Devanagari', 'Noto Sans Thai', 'Nirmala UI', 'Arial Unicode MS', 'Unifont']
+         'Hiragino Sans', 'PingFang SC', 'Yu Gothic', 'Microsoft YaHei', 'Malgun Gothic', 'Apple SD Gothic Neo',
+         'NanumGothic', 'Noto Sans', 'Noto Sans Arabic', 'Noto Sans Hebrew', 'Noto Sans Devanagari',
+         'Noto Sans Bengali', 'Noto Sans Tamil', 'Noto Sans Thai', 'Nirmala UI', 'Leelawadee UI',
+         'Arial Unicode MS', 'Unifont', 'Last Resort High-Efficiency']
 
 def _use_fonts(): # those that are installed, after the usual ones: matplotlib warns of others
     there = {font.name for font in fontManager.ttflist}
@@ -113,6 +115,11 @@ def bin_numbers(values:np.ndarray, # [n]
     position = (np.where(known, values, edges[0]) - edges[0])/(edges[-1] - edges[0])*bins
     return np.where(known, np.clip(position, 0, bins - 1), -1).astype(int)
 
+# %% ../../nbs/plots/draw.ipynb #count-text
+def with_share(name:str, count:int, total:int)->str:
+    "A name with a count and its share, for a legend"
+    return f'{name} ({count:,}; {count/max(1, total):.0%})'
+
 # %% ../../nbs/plots/draw.ipynb #count-outside
 def _count_outside(values, edges): # [n], nan is not counted
     values = np.asarray(values)
@@ -123,18 +130,20 @@ def draw_histogram(ax:plt.Axes,
                    groups:dict, # name, of `COLORS` -> [n] values; nan is not counted
                    edges:np.ndarray, # [bins + 1], evenly spaced
                    xlabel:str, log:bool=False): # scale of the counts
-    "How many samples of each group are in each bin, as half transparent outlines"
-    for name, values in groups.items():
-        numbers = bin_numbers(values, edges)
-        counts = np.bincount(numbers[numbers >= 0], minlength=len(edges) - 1)
-        ax.stairs(counts, edges, fill=True, color=COLORS[name], alpha=.5, label=f'{name} ({counts.sum():,})')
+    "How many samples of each group are in each bin, half transparent with an outline"
+    numbers = {name: bin_numbers(values, edges) for name, values in groups.items()}
+    total = sum(int(np.sum(inside >= 0)) for inside in numbers.values())
+    for name, inside in numbers.items():
+        counts, color = np.bincount(inside[inside >= 0], minlength=len(edges) - 1), COLORS[name]
+        label = with_share(name, counts.sum(), total)
+        ax.stairs(counts, edges, fill=True, facecolor=(color, .4), edgecolor=color, lw=.8, label=label)
     outside = sum(_count_outside(values, edges) for values in groups.values())
     if outside: xlabel += f' ({outside:,} outside)'
     ax.set(xlabel=xlabel, ylabel='number of samples', xlim=(edges[0], edges[-1]), yscale='log' if log else 'linear')
     top = ax.get_ylim()[1]
-    ax.set_ylim(top=top**1.3 if log else 1.3*top) # room for the legend
+    ax.set_ylim(top=top**1.4 if log else 1.4*top) # room for the legend
     if log: ax.minorticks_off() # a tenth of the time that a picture takes
-    ax.legend(fontsize=8, loc='upper center', ncols=2)
+    ax.legend(fontsize=8, loc='upper right', borderpad=.3, labelspacing=.2)
     return ax
 
 # %% ../../nbs/plots/draw.ipynb #curves
@@ -162,7 +171,7 @@ def draw_band(ax:plt.Axes, x, values:list, # [n] epochs; n arrays of [N] values,
               color:str, label:str|None=None):
     "The median of the values by epoch, and the band between their first and last tenth"
     low, middle, high = np.array([np.nanquantile(v, [.1, .5, .9]) for v in values]).reshape(-1, 3).T
-    draw_curve(ax, x, middle, color, label=label)
+    draw_curve(ax, x, middle, color, label=label and f'{label}: median, and 8 of 10')
     ax.fill_between(x, low, high, color=color, alpha=.2, lw=0)
 
 # %% ../../nbs/plots/draw.ipynb #write-shares

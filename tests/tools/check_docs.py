@@ -248,16 +248,18 @@ def wrong_noisykit(command):
     if name not in known: return f"calls {name}, which is none of {', '.join(known)}"
     if known[name]: return wrong_command(command.replace(f"noisykit {name}", f"papermill {NBS}/{known[name]}.ipynb", 1))
 
+NOISYKIT = r"(?:^|`)(noisykit [a-z]+\b(?:[^`\n']|'[^'`]*')*)" # what is quoted may go over several lines
+
 def check_commands():
     "every papermill line and call of noisykit in prose names a notebook or a command, and sets what it takes"
     errs = []
     for file in [*TEXTS, *(file for file in FILES if file.endswith(".yaml"))]:
-        words = markdown(file)
+        words = re.sub(r" *\\\n *", " ", markdown(file)) # a command may go on in the next line
         if file.endswith(".yaml"): words = re.sub(r"^\s*- '(.*)'$", r"\1", words, flags=re.M)
         commands = dict.fromkeys(re.findall(rf"(?<!\w)papermill {NBS}/[^`\n]+", words))
         for command in commands:
             if error := wrong_command(command.split("    #")[0]): errs.append(f"{file}: `{command}` {error}")
-        for command in dict.fromkeys(re.findall(r"(?:^|`)(noisykit [a-z]+\b[^`\n]*)", words, re.M)):
+        for command in dict.fromkeys(re.findall(NOISYKIT, words, re.M)):
             if error := wrong_noisykit(command.split("    #")[0]): errs.append(f"{file}: `{command}` {error}")
     return errs
 
