@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RANKING', 'LEAST', 'JUDGES', 'SIZE', 'rank_images', 'check_numbers', 'audit_folder', 'images_to_train_on',
-           'choose_judge', 'audit']
+           'choose_judge', 'row_problems', 'audit']
 
 # %% ../../nbs/audit/audit.ipynb #imports
 import json
@@ -22,7 +22,9 @@ from .judge import check_audit, opinion_of_runs, plan, representatives, train_fo
 from .look import find_problems, look_at_all, look_for_images
 from .opinion import judge_labels, numbers_of, score_words
 from .page import audit_page
+from .rows import holds_rows, list_rows, opinion_of_rows
 from ..config import to_plain
+from ..data.columns import named_items
 from ..data.scan import natural
 from ..data.tables import image_list
 from ..errors import check_name, check_type, shown_as_sentence
@@ -192,8 +194,55 @@ def _next_words(run_dir, doubted):
             f"decide:        explore_suspects({str(folder)!r}) in JupyterLab\n"
             f"train again:   {shlex.join(map(str, again))}")
 
+# %% ../../nbs/audit/audit.ipynb #row-problems
+def row_problems(items:pd.DataFrame # as of `list_rows`
+                )->pd.DataFrame: # as of `find_problems`
+    "Rows whose text or values are there under another label, too"
+    rows = []
+    for _, alike in items.groupby('text', sort=False):
+        if alike.label.nunique() < 2: continue
+        for item in alike.itertuples():
+            other = alike[alike.label != item.label].iloc[0]
+            rows.append((item.name, item.label, f'{len(alike)} alike', other['name'], other.label))
+    table = pd.DataFrame(rows, columns=['name', 'label', 'detail', 'other', 'other_label'])
+    table.insert(2, 'problem', 'same content, other label')
+    return table
+
+# %% ../../nbs/audit/audit.ipynb #audit-rows
+def _judge_rows(file, run_dir, features_file, folds, seed): # -> what `_write` and `audit_page` take
+    items, values, found = list_rows(file)
+    first = pd.Series(items.index).groupby([items.text, items.label]).transform('first')
+    places = np.unique(first)
+    check_audit(run_dir, items)
+    features = None if features_file is None else read_features(features_file, len(items))[places]
+    values = None if values is None else values.loc[places]
+    opinion = opinion_of_rows(items.loc[places], values, features, folds, seed)
+    write_atomically(run_dir/'images.csv', lambda p: p.write_text(image_list(items), encoding='utf-8'))
+    problems = row_problems(items)
+    ranking = rank_images(items, first, judge_labels(opinion).set_index(places), problems)
+    kind = 'texts' if values is None else 'rows'
+    about = dict(kind=kind, what=f"{len(items):,} {kind} in {items.label.nunique()} classes. {opinion.words}")
+    about |= numbers_of(opinion, ranking) | dict(images=len(items), method=score_words(opinion), found=found)
+    return items, problems, ranking, about
+
+# %% ../../nbs/audit/audit.ipynb #def-audit-rows
+def _audit_rows(file, data_dir, run_dir, features_file, folds, seed, top):
+    "`audit` of texts or a table"
+    with shown_as_sentence(ValueError, OSError):
+        items, problems, ranking, about = _judge_rows(file, run_dir, features_file, folds, seed)
+    print(about['found'], about['what'], sep='\n', flush=True)
+    about |= dict(name=Path(data_dir).name, data_dir=str(file.resolve()))
+    page = audit_page(about, ranking, problems, dict(zip(items.name, items.text)), top)
+    _write(run_dir, about, ranking, problems, page)
+    print(_next_words(run_dir, about['doubted']))
+    return ranking
+
+def _only_pictures(**settings): # ValueError for one that is given
+    given = [name for name, value in settings.items() if value is not None]
+    if given: raise ValueError(f"{', '.join(given)} are settings of pictures; data_dir holds texts or rows of values")
+
 # %% ../../nbs/audit/audit.ipynb #def-audit
-def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv with the columns path and label
+def audit(data_dir:str|Path, # a folder with one sub-folder a class, a csv, or what `unpack` reads
           run_dir:str|Path|None=None, # for the results; None: runs/audit-<name of data_dir>
           judge:str|None=None, # as of `choose_judge`
           model:str|None=None, weights:str|None=None, # as of `create_backbone`, or of `plan`
@@ -202,7 +251,8 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
           features_file:str|Path|None=None, # as of `read_features`
           folds:int=5, # each image is judged by what was fitted without its fold
           seed:int=0, device:str|None=None, nproc:int=1, # as of `run_method`
-          top:int=60 # images on the page
+          top:int=60, # images on the page
+          text_column:str|None=None, label_column:str|list|None=None # as of `name_columns`
          )->pd.DataFrame: # as of `rank_images`
     """Rank the labels; suspects.csv, problems.csv, audit.json, audit.html and what was computed are in run_dir.
     Whatever is wrong with the settings or the data is said in one sentence, before any work is done"""
@@ -211,6 +261,13 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, or a csv wi
         check_numbers(folds=folds, top=top, image_size=image_size, epochs=epochs)
         plain = map(to_plain, (data_dir, run_dir, weights, features_file)) # ~ is the home folder
         data_dir, run_dir, weights, features_file = plain
+        given, run_dir = data_dir, audit_folder(data_dir, run_dir)
+        data_dir, lines = named_items(data_dir, run_dir.with_name(run_dir.name + '-data'), text_column, label_column)
+        is_rows = holds_rows(data_dir)
+        if is_rows: _only_pictures(judge=judge, model=model, weights=weights, image_size=image_size, epochs=epochs)
+    if lines: print(*lines, sep='\n', flush=True)
+    if is_rows: return _audit_rows(data_dir, given, run_dir, features_file, folds, seed, top)
+    with shown_as_sentence(ValueError, OSError):
         todo = _prepare(data_dir, run_dir, judge, features_file, model, weights, image_size, epochs, folds, seed,
                         device, nproc)
     images, run_dir, problems = todo.images, todo.run_dir, find_problems(todo.images, todo.seen, folds)

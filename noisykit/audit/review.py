@@ -126,8 +126,9 @@ class AuditItems:
                                        score=ranking.score.astype(float)))
         self.given = self.table.set_index('image').given
 
-    def pictures(self, images)->np.ndarray: # names -> uint8 [n, 3, S, S]
-        "The images, each on a square of the same size"
+    def pictures(self, images)->np.ndarray: # names -> uint8 [n, 3, S, S], or [n] texts
+        "The images, each on a square of the same size; texts, and rows of values, as they are read"
+        if 'text' in self.images: return self.images.text[list(images)].to_numpy()
         return _squares(self.images.path[list(images)])
 
     def save_decided(self, decisions:pd.DataFrame, # as of `decide`
@@ -139,11 +140,20 @@ class AuditItems:
         table = self.images[self.images.index.isin(self.given.index)].assign(removed=lambda t: t.index.isin(gone))
         table.loc[kept.index, 'label'] = kept
         if table.label[~table.removed].nunique() < 2: raise ValueError("the decisions leave fewer than two classes")
+        if 'text' in table: return _save_rows(self.folder, table, out)
         write_atomically(out/'images.csv', lambda p: p.write_text(image_list(table), encoding='utf-8'))
         trained = _trained_on(table[~table.removed])
         write_before(trained, self.given, out/'before.csv')
         save_reviewed([os.path.relpath(path, out) for path in trained.path[trained.index.isin(kept.index)]], out)
         return dict(dataset='imagelist', data_dir=str(out/'images.csv')) | _network_settings(self.folder)
+
+# %% ../../nbs/audit/review.ipynb #save-rows
+def _save_rows(folder, table, out)->dict: # settings of `run_method`; of a table only data_dir
+    rows = read_table(_audited_folder(folder), ['label']).rows
+    rows = rows.assign(label=table.label.to_numpy())[~table.removed.to_numpy()]
+    path = out/'decided/rows.csv' # alone in its folder
+    write_atomically(path, lambda p: p.write_text(image_list(rows), encoding='utf-8'))
+    return dict(dataset='text', data_dir=str(path.parent)) if 'text' in rows else dict(data_dir=str(path))
 
 # %% ../../nbs/audit/review.ipynb #trained-on
 def _trained_on(listed): # the rows of a list that `imagelist` trains on

@@ -122,6 +122,7 @@ def named_items(data_dir:str|Path, # a csv, what `unpack` reads, or anything els
                 text_column:str|None=None, label_column:str|list|None=None # as of `name_columns`
                )->tuple: # (items.csv, or data_dir itself if nothing is to be done; lines that say what was done)
     "Images, texts or values under the kit's names; ValueError or OSError for what cannot be read"
+    _check_same_source(data_dir, Path(out))
     file, lines = unpack(data_dir, out)
     if not file.is_file():
         if text_column is label_column is None: return file, lines
@@ -131,4 +132,10 @@ def named_items(data_dir:str|Path, # a csv, what `unpack` reads, or anything els
     if file == Path(data_dir) and {'path', 'label'} <= set(table.rows) and not asked: return file, lines
     named = name_columns(table, text_column, label_column)
     write_atomically(Path(out)/'items.csv', lambda path: path.write_text(image_list(named), encoding='utf-8'))
+    write_atomically(Path(out)/'source.txt', lambda path: path.write_text(str(Path(data_dir).absolute())))
     return Path(out)/'items.csv', lines + table.notes
+
+def _check_same_source(data_dir, out):
+    kept = out/'source.txt'
+    if not kept.is_file() or kept.read_text() == str(Path(data_dir).absolute()): return
+    raise ValueError(f"{out} holds what was made of {kept.read_text()}, not of {data_dir}: choose another run_dir")
