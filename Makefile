@@ -1,7 +1,6 @@
 # Python >= 3.11, git and make are enough. `make help` lists what there is.
 PYTHON ?= python3
 VENV   ?= .venv
-RUN    ?= runs/l2r-mnist5k
 ARGS   ?=
 SEED   ?= $(shell date +%s)
 
@@ -15,8 +14,8 @@ unexport IN_TEST
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make run       train learning to reweight on a small MNIST into $(RUN)"
-	@echo "               (RUN=folder; other parameters: ARGS='-p epochs 2')"
+	@echo "make run       train learning to reweight on a small MNIST"
+	@echo "               (other settings: ARGS='-p epochs 2')"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make test      every check and test"
 	@echo "make test-long a hundred kills of runs, and 50,000 examples for the property tests; half an hour"
@@ -41,14 +40,11 @@ $(STAMP): pyproject.toml settings.ini
 	@touch '$@'
 
 run: $(STAMP)
-	@mkdir -p '$(RUN)'
-	'$(BIN)/papermill' nbs/run_method.ipynb '$(RUN)/run.ipynb' -k python3 --log-output --no-progress-bar \
-	  -p method l2r -p run_dir '$(RUN)' $(ARGS) </dev/null
+	'$(BIN)/noisykit' run -p method l2r $(ARGS) </dev/null
 
 test: $(STAMP)
 	@echo "== 1/5 notebooks, exported modules, floors of the house, lengths"
 	@'$(BIN)/python' tests/tools/check_tree.py export notebooks house paths
-	@'$(BIN)/python' tests/tools/counts.py
 	@'$(BIN)/python' tests/tools/counts.py
 	@echo "== 2/5 site and README"
 	@'$(BIN)/python' tests/tools/check_tree.py readme
@@ -83,11 +79,8 @@ docs: $(STAMP)
 	'$(BIN)/python' tests/tools/pages.py
 	PATH="$$(cd '$(BIN)' && pwd):$$PATH" nbdev_docs --n_workers 2 </dev/null # makes no page again that is newer than its notebook
 
-# whoever reaches a Jupyter server can run anything: this machine alone, with a token or a password
 lab: $(STAMP)
-	@! '$(BIN)/jupyter' lab --show-config-json 2>/dev/null | grep -q '"token": ""' || { \
-	  echo "your Jupyter configuration has an empty token, so everybody on this machine could run programs as you: take that line out of it." >&2; exit 1; }
-	'$(BIN)/jupyter' lab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs/explore.ipynb
+	'$(BIN)/noisykit' explore
 
 clean:
 	rm -rf _proc _docs nbs/nbdev.yml nbs/sidebar.yml .hypothesis .pytest_cache .ruff_cache *.egg-info build dist

@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from .rows import holds_rows, list_rows
 from ..config import user_path
 from ..data.pixels import NOTES, opened
 from ..data.scan import Found, check_classes, describe_parts, find_parts, image_endings, scan_classes
@@ -35,7 +36,7 @@ def find_classes(root:Path)->Found:
 
 # %% ../../nbs/audit/look.ipynb #def-list-images
 def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a csv with the columns path and label
-               )->pd.DataFrame: # path (absolute), name (as the user knows the file), label
+               )->pd.DataFrame: # path (absolute; of texts and tables: text), name (as the user knows the file), label
     """The images to audit, of a folder in the order of their classes, of a csv in its own.
     FileNotFoundError if there is nothing, or fewer than two classes; ValueError for what holds no classes"""
     return look_for_images(data_dir)[0]
@@ -43,6 +44,9 @@ def list_images(data_dir:str|Path, # a folder with one sub-folder a class, or a 
 def look_for_images(data_dir:str|Path)->tuple: # (as of `list_images`, what was found: lines of text)
     "The images to audit, with the block that is printed and kept; raises as `list_images` does"
     root = Path(user_path(data_dir))
+    if holds_rows(root):
+        items, _, found = list_rows(root)
+        return items, found
     if root.is_file():
         paths, labels, found = read_image_list(root)
         rows, root = zip(paths, labels), root.parent
@@ -162,6 +166,8 @@ def connected(N:int, pairs:np.ndarray # [P, 2] positions
 # %% ../../nbs/audit/look.ipynb #problems
 PROBLEMS = { # kind -> what it means; in the order of the page
     'copy, other label': 'The same pixels have another label, too: one label is wrong, or the classes overlap.',
+    'same content, other label': 'The same text or values have another label, too: one label is wrong, or the classes '
+                                 'overlap.',
     'near copy, other label': 'Nearly the same picture has another label, too.',
     'turned copy, other label': 'Turned or mirrored, it is nearly the same picture as one with another label. '
                                 'That is right where directions are what the classes are about.',

@@ -6,7 +6,6 @@
 __all__ = ['PATHS', 'TEXTS', 'LABELS', 'PEOPLE', 'is_prose', 'annotators', 'majority', 'name_columns', 'named_items']
 
 # %% ../../nbs/data/columns.ipynb #imports
-import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .scan import image_endings
 from .tables import Table, counted, image_list, read_labels, read_table
 from .unpack import unpack
 from ..errors import check_name
@@ -64,7 +64,7 @@ def _find_shown(table, text_column)->tuple: # 'path', 'text' or None for values;
     rows = table.rows
     if text_column is not None: return 'text', text_column
     path = _by_name(rows, PATHS)
-    if path and (path == 'path' or os.path.isfile(Path(table.path).parent/rows[path].iloc[0])): return 'path', path
+    if path and (path == 'path' or rows[path].str.lower().str.endswith(image_endings()).all()): return 'path', path
     text = _by_name(rows, TEXTS)
     if text and (text == 'text' or is_prose(rows[text])): return 'text', text
     prose = [name for name in rows if is_prose(rows[name])]
@@ -122,6 +122,7 @@ def named_items(data_dir:str|Path, # a csv, what `unpack` reads, or anything els
                 text_column:str|None=None, label_column:str|list|None=None # as of `name_columns`
                )->tuple: # (items.csv, or data_dir itself if nothing is to be done; lines that say what was done)
     "Images, texts or values under the kit's names; ValueError or OSError for what cannot be read"
+    _check_same_source(data_dir, Path(out))
     file, lines = unpack(data_dir, out)
     if not file.is_file():
         if text_column is label_column is None: return file, lines
@@ -131,4 +132,10 @@ def named_items(data_dir:str|Path, # a csv, what `unpack` reads, or anything els
     if file == Path(data_dir) and {'path', 'label'} <= set(table.rows) and not asked: return file, lines
     named = name_columns(table, text_column, label_column)
     write_atomically(Path(out)/'items.csv', lambda path: path.write_text(image_list(named), encoding='utf-8'))
+    write_atomically(Path(out)/'source.txt', lambda path: path.write_text(str(Path(data_dir).absolute())))
     return Path(out)/'items.csv', lines + table.notes
+
+def _check_same_source(data_dir, out):
+    kept = out/'source.txt'
+    if not kept.is_file() or kept.read_text() == str(Path(data_dir).absolute()): return
+    raise ValueError(f"{out} holds what was made of {kept.read_text()}, not of {data_dir}: choose another run_dir")

@@ -364,7 +364,7 @@ def load_noise(path:str|Path, # .csv, .npz or .pt with named columns, or .npy [N
 def _noisy(path, used, column, own, num_classes, source, found, compared):
     names, foreign = None if source is None else source.classes, np.zeros(len(own), bool)
     try:
-        right = _as_labels(used['label_true'], num_classes, names) if 'label_true' in used else own.copy()
+        right = np.array(_as_labels(used['label_true'], num_classes, names) if 'label_true' in used else own)
         if used[column].dtype == bool: foreign, given = used[column], right.copy()
         else: given = _as_labels(used[column], num_classes, names)
         removed = read_flags(used['removed'], 'removed') if 'removed' in used else None

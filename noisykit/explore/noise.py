@@ -49,4 +49,8 @@ def explore_noise(dataset:str='mnist5k', data_dir:str|None=None, **data_options 
     "Law, rate and seed before `noise_figure`"
     source = load_dataset(dataset, data_dir, **data_options)
     def draw(law='symmetric', rate=.4, seed=0): return noise_figure(source, law, rate, seed)
-    return explorer(draw, law=laws_for(source), rate=(0., 1., .05), seed=ipywidgets.BoundedIntText(0, 0, 2**31))
+    words = dict(law=('noise law', 'which wrong label a sample may get'),
+                 rate=('rate', 'how many labels the law changes'),
+                 seed=('seed', 'another one draws other labels'))
+    seeds = ipywidgets.BoundedIntText(0, 0, 2**31)
+    return explorer(draw, words=words, law=laws_for(source), rate=(0., 1., .05), seed=seeds)

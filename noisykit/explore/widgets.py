@@ -115,7 +115,8 @@ class Explorer(ipywidgets.VBox):
 
     def _show(self, image): # a PNG
         with self.picture.hold_sync():
-            self.picture.alt = ', '.join(f'{name} {value}' for name, value in self.values.items())
+            shown = {widget.description: getattr(widget, 'label', widget.value) for widget in self.controls.values()}
+            self.picture.alt = ', '.join(f'{name}: {value}' for name, value in shown.items())
             self.picture.png = image
         self.message.value, self.first_png = '', self.first_png or b64encode(image).decode()
 
@@ -136,16 +137,19 @@ def control(name:str, kind, # as of `explorer`
     if widget is None:
         raise ValueError(f"control {name}: {kind!r} is no list of choices, range, number, text or widget")
     if not widget.description: widget.description = name.replace('_', ' ')
+    widget.style.description_width = 'initial' # as wide as the name
     if widget.has_trait('continuous_update'): widget.continuous_update = False # drawn when it is let go
     return widget
 
 # %% ../../nbs/explore/widgets.ipynb #explorer-call
 def explorer(draw:Callable, # draw(**values) -> Figure
              clicked:Callable|None=None, # as of `Explorer`
+             words:dict|None=None, # name -> (name in plain words, what it does: shown where the mouse rests)
              **controls # name of draw's argument -> widget, list, (low, high[, step]), bool, number or text
             )->Explorer:
     "An `Explorer` whose controls are made of abbreviations"
     known = inspect.signature(draw).parameters
     def default(name): return known[name].default if name in known else inspect.Parameter.empty
     widgets = {name: control(name, kind, default(name)) for name, kind in controls.items()}
+    for name, (plain, tip) in (words or {}).items(): widgets[name].description, widgets[name].tooltip = plain, tip
     return Explorer(draw, widgets, clicked)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VALUES', 'DISSECTION', 'KNOWS_NOTHING', 'BINS', 'BINNINGS', 'ACCURACIES', 'CHOICES', 'LABELS', 'groups', 'by_group',
            'name_epoch', 'plot_pred_probs', 'dissect', 'draw_dissection', 'plot_sample_dissect', 'plot_weights',
-           'value_edges', 'rank_edges', 'samples_in_bin', 'value_names', 'epoch_names', 'find_pictures', 'draw_values',
-           'check_epoch', 'epoch_figure']
+           'value_edges', 'rank_edges', 'samples_in_bin', 'telling_bin', 'value_names', 'epoch_names', 'find_pictures',
+           'draw_values', 'check_epoch', 'epoch_figure']
 
 # %% ../../nbs/plots/epochs.ipynb #imports
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from ..errors import check_name
 from ..numerics import count_of
 from ..pictures import run_pictures
 from .draw import COLORS, axes_row, bin_numbers, canvas, draw_band, draw_curves, draw_histogram
-from .draw import group_masks, place_axes, shorten, show_epochs
+from .draw import group_masks, place_axes, shorten, show_epochs, with_share
 from .labels import plot_samples
 from ..record import Run
 from ..streams import stream
@@ -82,7 +82,7 @@ def draw_dissection(ax:plt.Axes, counts:np.ndarray): # [bins, 4], of `dissect`
     N, size, top = counts.sum(), counts[0].sum(), counts.cumsum(1)
     edges = np.append(np.arange(len(counts))*size, N)
     for k, (name, color) in enumerate(zip(names, colors)):
-        label = f'{name} ({counts[:, k].sum():,})'
+        label = with_share(name, counts[:, k].sum(), N)
         ax.stairs(top[:, k], edges, baseline=top[:, k] - counts[:, k], fill=True, color=color, label=label)
     ax.set(xlabel=f'samples by loss, in bins of {size:,}', ylabel='number of samples', xlim=(0, N), ylim=(0, size))
     ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, .5), reverse=True)
@@ -120,7 +120,7 @@ def _draw_by_epoch(ax, run, value):
         column = f'{value}_{"clean" if name == "all" else name}'
         if column in metrics: ax.plot(metrics.epoch, metrics[column], ':', color=COLORS[name], label=f'{name}, mean')
     show_epochs(ax)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, .5))
 
 # %% ../../nbs/plots/epochs.ipynb #weights
 KNOWS_NOTHING = {'weight': 1., 'beta': .5} # the value where a method has no opinion of a sample
@@ -174,6 +174,16 @@ def samples_in_bin(run:Run, epoch:int|str, value:str, bin:int, # 0 to 49
     order = stream(0, 'explore a run').permutation(len(inside))
     return order[inside[order]]
 
+# %% ../../nbs/plots/epochs.ipynb #telling-bin-code
+def telling_bin(run:Run, epoch:int|str)->int: # of the dissection
+    "The bin whose samples are clean and flipped in the most equal parts; the last one if none is known as flipped"
+    edges, flipped = rank_edges(run), run.labels.flipped.to_numpy()
+    filled = int(np.flatnonzero(np.diff(edges))[-1]) # few samples do not fill all bins
+    if not flipped.any() or not run.has('loss', epoch): return filled
+    by_loss = flipped[np.argsort(run.samples('loss', epoch), kind='stable')]
+    shares = [by_loss[low:high].mean() for low, high in zip(edges[:filled + 1], edges[1:])]
+    return int(np.argmin(np.abs(np.array(shares) - .5)))
+
 # %% ../../nbs/plots/epochs.ipynb #value-names
 def value_names(run:Run)->list: # of arrays
     "The values of each sample that the last epoch's record holds"
@@ -207,8 +217,8 @@ def draw_values(ax:plt.Axes, run:Run, epoch:int|str, value:str, log:bool, edges:
 # %% ../../nbs/plots/epochs.ipynb #draw-samples
 def _draw_samples(fig, run, epoch, value, log): # above
     "A value and the dissection"
-    left = place_axes(fig, .7, 2.9, 2.9, 1.75, 'histogram')
-    right = place_axes(fig, 4.3, 2.9, 3.3, 1.75, 'dissection')
+    left = place_axes(fig, .7, 2.9, 2.9, 1.65, 'histogram')
+    right = place_axes(fig, 4.3, 2.9, 3.3, 1.65, 'dissection')
     draw_values(left, run, epoch, value, log)
     left.set_title(f'{shorten(run.folder.name, 30)}\n{name_epoch(run, epoch)}', fontsize=9)
     if run.has('prediction', epoch): return plot_sample_dissect(run, epoch, int(rank_edges(run)[1]), right)
@@ -235,10 +245,11 @@ def _draw_metrics(ax, run, epoch, columns, title): # columns -> line
             full = column.format('clean' if name == 'all' else name)
             curves[full] = name, line, LABELS.get(name, name)
     draw_curves(ax, metrics, curves)
-    if ax.lines: ax.legend(fontsize=8, framealpha=.6)
+    beside = dict(loc='lower center', bbox_to_anchor=(.5, .97), ncols=3) # above the curves, below the title
+    if ax.lines: ax.legend(fontsize=7, frameon=False, columnspacing=1, handlelength=1.5, **beside)
     ax.axvline(run.last_epoch if isinstance(epoch, str) else epoch, color='k', lw=.8, alpha=.5)
     ax.set(xlim=(metrics.epoch.min() - .5, metrics.epoch.max() + .5))
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=9, pad=14)
     show_epochs(ax, 6)
 
 # %% ../../nbs/plots/epochs.ipynb #draw-training

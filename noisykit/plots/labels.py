@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.noise import transitions
 from .draw import COLORS, axes_row, draw_matrix, draw_share_bar, draw_texts, draw_tiles
-from .draw import shorten, tick_labels
+from .draw import shorten, tick_labels, with_share
 from ..record import Run
 from ..streams import stream
 
@@ -24,10 +24,10 @@ def plot_classes(given:np.ndarray, flipped:np.ndarray, # [N] labels, bool
     ax, C = axes_row(1) if ax is None else ax, len(classes)
     clean = np.bincount(given[~flipped], minlength=C)
     wrong = np.bincount(given[flipped], minlength=C)
-    ax.bar(range(C), clean, color=COLORS['clean'], label=f'clean ({clean.sum():,})')
-    ax.bar(range(C), wrong, bottom=clean, color=COLORS['flipped'], label=f'flipped ({wrong.sum():,})')
-    ax.set(xlabel='given label', ylabel='number of samples', ylim=(0, 1.25*max(1, (clean + wrong).max())))
-    ax.legend(fontsize=8, ncols=2, loc='upper center')
+    ax.bar(range(C), clean, color=COLORS['clean'], label=with_share('clean', clean.sum(), len(given)))
+    ax.bar(range(C), wrong, bottom=clean, color=COLORS['flipped'], label=with_share('flipped', wrong.sum(), len(given)))
+    ax.set(xlabel='given label', ylabel='number of samples', ylim=(0, 1.4*max(1, (clean + wrong).max())))
+    ax.legend(fontsize=8, loc='upper right', borderpad=.3, labelspacing=.2) # in the room above the bars
     if C <= 10: _name_classes(ax, tick_labels(classes))
     return ax
 
@@ -81,10 +81,13 @@ def plot_estimates(run:Run, estimates:dict, # name -> [C, C]
     return axs
 
 # %% ../../nbs/plots/labels.ipynb #label-text
-def label_text(classes:list, given:int, true:int, between:str='\n')->str:
+def label_text(classes:list, given:int, true:int, between:str='\n',
+               most:int=12 # as of `shorten`, of each name
+              )->str:
     "The given label; in brackets the true one, where it is another"
-    if given == true: return shorten(classes[given])
-    return f"{shorten(classes[given])}{between}({shorten(classes[true]) if true >= 0 else 'foreign'})"
+    if given == true: return shorten(classes[given], most)
+    other = shorten(classes[true], most - 2) if true >= 0 else 'foreign' # in brackets
+    return f"{shorten(classes[given], most)}{between}({other})"
 
 # %% ../../nbs/plots/labels.ipynb #grid-figure
 def _grid_figure(pictures, columns): # a figure as large as the pictures need
@@ -106,7 +109,8 @@ def plot_samples(pictures, # uint8 [n, C, H, W], or [n] texts
     ax.set_title(title, fontsize=9)
     text = len(pictures) > 0 and isinstance(pictures[0], str)
     between = ' ' if text else '\n'
-    labels = [label_text(classes, *pair, between) for pair in zip(given, true)]
+    most = 12 if text else max(5, int(fig.bbox.width/fig.dpi/columns/.068)) # letters that fit above an image
+    labels = [label_text(classes, *pair, between, min(12, most)) for pair in zip(given, true)]
     colors = np.where(np.asarray(given) == np.asarray(true), 'k', COLORS['flipped'])
     if text: draw_texts(ax, pictures, labels, colors)
     elif len(pictures): draw_tiles(ax, pictures, labels, colors, columns)

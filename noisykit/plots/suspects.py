@@ -75,7 +75,7 @@ def review_figure(table:pd.DataFrame, # columns image, given, suggested, score; 
     here = None if current is None or not first <= current < first + len(shown) else current - first
     draw = _review_texts if isinstance(images[0], str) else _review_images
     ax = draw(images, shown, _decided(shown, decisions), here)
-    ax.set_title(f'suspects {first + 1:,} to {first + len(shown):,} of {len(table):,}; {_count_decisions(decisions)} '
+    ax.set_title(f'images {first + 1:,} to {first + len(shown):,} of {len(table):,}; {_count_decisions(decisions)} '
                  '(given, → suggested, score or what was decided)', fontsize=9)
     return ax.figure
 

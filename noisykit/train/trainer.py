@@ -405,6 +405,8 @@ def epoch_line(row:dict, epochs:int)->str:
     if 'test_accuracy_ema' in row: text += f"  ema {row['test_accuracy_ema']:.3f}"
     for k in ('weight', 'beta'):
         if f'{k}_clean' in row: text += f"  {k} clean {row[f'{k}_clean']:.2f} flipped {row[f'{k}_flipped']:.2f}"
+    left = row['seconds']*(epochs - row['epoch'])
+    if left >= 10: text += f"  about {left:.0f} s left" if left < 100 else f"  about {left/60:.0f} min left"
     return text
 
 # %% ../../nbs/train/trainer.ipynb #def-training-state

@@ -2,6 +2,8 @@
 nothing of the data is touched."""
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,15 @@ from torchvision.models import resnet18
 from conftest import SMALL, papermill, tree
 from layouts import DIGITS, docstrings
 from noisykit.audit.audit import audit
-from noisykit.audit.decisions import DECISIONS, decide, read_decisions, use_decisions, write_decisions
+from noisykit.audit.decisions import (DECISIONS, compare_trainings, decide, probe_words, read_decisions,
+                                      use_decisions, write_decisions)
+from noisykit.audit.estimate import estimate_errors, wrong_labels
 from noisykit.audit.review import review_items
 from noisykit.detection.detectors import detect, write_scores
 from noisykit.errors import sentence
 from noisykit.explore.suspects import PAGE, explore_suspects
 from noisykit.plots.suspects import review_figure
+from noisykit.record import Run
 from noisykit.run import run_method
 from notebooks import last_line, outputs
 from pictures import digits_of, save_digit
@@ -149,6 +154,58 @@ def test_the_end_of_the_ranking(run, tmp_path):
     explorer.controls["page"].value = 1
     assert explorer.review.position == 0
 
+def test_a_sample_and_its_estimate(run, tmp_path):
+    "The other images are shown by a button; when all are decided, it is said how many labels are wrong"
+    explorer = explore_suspects(run, out=tmp_path/"decisions.csv")
+    review, true, ranking = explorer.review, run.all_labels.true.astype(str), explorer.review.items.table
+    pages = explorer.controls["page"].max
+    press(explorer, "reject")
+    explorer.which.value = "sample"
+    assert explorer.controls["page"].max == 3
+    assert review.current.image not in set(review.decisions.image)
+    for review.position in range(60): review.decide("another", true[review.current.image])
+    press(explorer, "back")
+    assert "labels are wrong" in explorer.state.value
+    errors = estimate_errors(wrong_labels(ranking, review.decisions), review.sample.index.to_numpy())
+    wrong = run.labels.flipped.sum()
+    assert .8*errors.number[1] < wrong < 1.2*errors.number[2]
+    explorer.which.value = "ranking"
+    assert explorer.controls["page"].max == pages
+    assert set(read_decisions(tmp_path/"decisions.csv", review.items).image) >= set(review.sample.image)
+    assert "must be a number of images" in sentence(explore_suspects, run, sample=0)
+
+def test_undo_takes_back_what_was_done_last(run, tmp_path):
+    "A page that was rejected at once, a decision that was changed, one in the sample; not those of another explorer"
+    one, two = (explore_suspects(run, out=tmp_path/"decisions.csv") for _ in range(2))
+    image = one.review.items.table.image
+    press(two, "accept")
+    press(one, "next", "accept", "back", "back", "next", "reject", "rest")
+    assert len(one.review.decisions) == PAGE
+    press(one, "undo")
+    assert one.review.decisions.image.tolist() == sorted(image[:2])
+    assert one.review.position == 2
+    press(one, "undo")
+    decided = one.review.decisions.set_index("image").decision
+    assert decided.to_dict() == {image[0]: "accept", image[1]: "accept"}   # it was accepted before
+    press(one, "undo", "undo")
+    assert "nothing was decided here yet" in one.message.value
+    assert one.review.decisions.image.tolist() == [image[0]]
+
+DRAW = """
+import numpy as np, pandas as pd
+from noisykit.plots.draw import png
+from noisykit.plots.suspects import review_figure
+names = ["バラとひまわりの花", "ورد أحمر طويل الاسم", "गुलाब", "a name that is far too long"]
+table = pd.DataFrame(dict(image=range(4), given=names, suggested=names[::-1], score=.5))
+png(review_figure(table, lambda rows: np.zeros((len(rows), 3, 16, 16), np.uint8)))
+"""
+
+def test_names_in_any_script():
+    "No font may have the letters: that is no warning"
+    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", DRAW], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "findfont" not in done.stderr
+
 def test_texts(tmp_path):
     docstrings().to_csv(tmp_path/"docs.csv", index=False)
     usual = dict(method="ce", epochs=1, device="cpu", quiet=True)
@@ -198,6 +255,26 @@ def test_an_audit(audited, tmp_path):
     assert len(names) == 118
     assert names.tolist() == [said[file] for file in files]
     assert tree(own) == before
+
+def test_before_and_after(audited, tmp_path):
+    "On the same held-out images; one class is left with a single image, and one with none"
+    _, folder = audited
+    items, out = review_items(folder), tmp_path/"decisions.csv"
+    of = {name: items.table.image[items.table.given == name] for name in CLASSES}
+    decisions = decide(items, of["<b>3"], "another", "NA")
+    decisions = decide(items, of["a, b"][1:], "another", "NA", before=decisions)
+    write_decisions(decide(items, of["NA"][:2], "remove", before=decisions), out)
+    table = compare_trainings(folder, out, tmp_path/"out", ["ce", "l2r"], device="cpu")
+    assert table.index.tolist() == ["before", "after, ce", "after, l2r"]
+    before, after, with_probe = (Run(tmp_path/"out"/name) for name in ("before", "ce", "l2r"))
+    assert before.all_labels.file.tolist() == after.all_labels.file.tolist()   # so the others are held out
+    assert 0 < before.labels.flipped.sum() and not after.labels.flipped.any()
+    probe = with_probe.all_labels[with_probe.all_labels.split == "probe"].file
+    reviewed = {Path(image).name for image in decisions.image}
+    assert len(probe) and {Path(file).name for file in probe} <= reviewed
+    said = probe_words(folder, out, tmp_path/"out")
+    assert f"{len(probe)} images that were looked at may serve as a probe" in said
+    assert "none of them is labelled" in said
 
 def train_on(settings, folder):
     "A run on an audit's images with the labels that were decided"
@@ -350,9 +427,11 @@ def test_the_notebook(run, audited, tmp_path, kind):
     items = review_items(source)
     rejected = decide(items, items.table.image[:3], "reject")
     write_decisions(decide(items, items.table.image[3], "remove", before=rejected), out)
-    given = dict(run_dir=source, decisions=out, yaml=f"out: {tmp_path/'used'}")
+    more = ", retrain: [ce]" if kind == "run" else ""
+    given = dict(run_dir=source, decisions=out, yaml=f"{{out: {tmp_path/'used'}{more}}}")
     done = papermill("debug_labels", tmp_path/"out.ipynb", **given)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert ("after, ce" in (tmp_path/"out.ipynb").read_text()) == (kind == "run")
     settings = yaml.safe_load(re.search(r"-y '(.*)'", printed_command(tmp_path/"out.ipynb"))[1])
     assert settings == use_decisions(source, out, tmp_path/"used")
     own = {} if kind == "run" else dict(data_options=dict(image_size=16), probe_size=0, model="cnn")

@@ -170,35 +170,37 @@ def test_one_run(l2r_run, tmp_path):
 
 def test_noise(lab, record_property):
     cell = lab.cell("explore_noise(")
-    told(record_property, law=lab.choose(cell, "law", "asymmetric"), rate=lab.arrow(cell, "rate"),
+    told(record_property, law=lab.choose(cell, "noise law", "asymmetric"), rate=lab.arrow(cell, "rate"),
          seed=lab.write(cell, "seed", 7))
-    assert cell.locator("img[alt]").first.get_attribute("alt") == "law asymmetric, rate 0.45, seed 7"
+    assert cell.locator("img[alt]").first.get_attribute("alt") == "noise law: asymmetric, rate: 0.45, seed: 7"
     lab.shot(cell, "noise")
 
 def test_metastep(lab, record_property):
     cell = lab.cell("explore_metastep(")
-    told(record_property, probe_size=lab.choose(cell, "probe size", "5"), probe=lab.choose(cell, "probe", "3"),
-         batch=lab.arrow(cell, "batch"), lr=lab.choose(cell, "lr", "0.2"),
-         weighting=lab.choose(cell, "weighting", "shift"), level=lab.choose(cell, "level", "last"),
+    told(record_property, probe_size=lab.choose(cell, "size of the probe", "5"),
+         probe=lab.choose(cell, "classes of the probe", "3"), batch=lab.arrow(cell, "batch"),
+         lr=lab.choose(cell, "step size", "0.2"), weighting=lab.choose(cell, "weighting", "shift"),
+         level=lab.choose(cell, "layers that move", "last"),
          engine=lab.choose(cell, "engine", "higher"))
     lab.shot(cell, "metastep")
 
 def test_run(lab, record_property):
     cell = lab.cell("explore_run(")
     img = cell.locator("img[alt]").first
-    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"), value=lab.choose(cell, "value", "given_prob"),
-         log=lab.tick(cell, "log"))
-    assert "epoch final" not in img.get_attribute("alt") and "log True" in img.get_attribute("alt")
+    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"),
+         value=lab.choose(cell, "shown", "probability of the given label"), log=lab.tick(cell, "log scale"))
+    assert "epoch: final" not in img.get_attribute("alt") and "log scale: True" in img.get_attribute("alt")
     told(record_property, histogram=lab.click(cell, .1, .2))        # upper left: a bar, and its images
-    assert "binning histogram" in img.get_attribute("alt")
+    assert "a bin of: the value" in img.get_attribute("alt")
     lab.shot(cell, "run_histogram")
     told(record_property, dissection=lab.click(cell, .6, .2))      # upper right: a bin
-    assert "binning dissection" in img.get_attribute("alt")
+    assert "a bin of: the loss" in img.get_attribute("alt")
     lab.shot(cell, "run_dissection")
 
 def test_compare(lab, record_property):
     cell = lab.cell("compare_runs(")
-    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"), value=lab.choose(cell, "value", "margin"))
+    told(record_property, epoch=lab.arrow(cell, "epoch", "ArrowLeft"),
+         value=lab.choose(cell, "shown", "margin of the given label, in logits"))
     lab.shot(cell, "compare")
 
 def test_suspects(lab, record_property):

@@ -5,7 +5,7 @@ from multiprocessing import get_context
 
 # of held.py and of warm.py, which are called in the processes, and what they call
 IMPORTED = ['held', 'warm', 'execnb.shell', 'papermill.cli', 'matplotlib.pyplot', 'pandas', 'sklearn.metrics',
-            'noisykit.run', 'noisykit.evaluation', 'noisykit.pictures', 'noisykit.sweep']
+            'noisykit.run', 'noisykit.command', 'noisykit.evaluation', 'noisykit.pictures', 'noisykit.sweep']
 
 def started(target, *args):
     "A process that calls target(*args)"

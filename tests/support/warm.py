@@ -15,22 +15,38 @@ from forks import run_all
 def papermill(words, cwd)->subprocess.CompletedProcess: # returncode, stdout, stderr
     "Run `python -m papermill ...`, a list of words, in the folder `cwd`"
     assert words[:3] == [sys.executable, '-m', 'papermill'], words
+    return in_a_process(execute, words[3:], cwd)
+
+def noisykit(words, cwd)->subprocess.CompletedProcess:
+    "Run `noisykit ...` in the folder `cwd`"
+    return in_a_process(command, words, cwd)
+
+def in_a_process(target, words, cwd):
     with tempfile.TemporaryDirectory() as folder:
-        code, = run_all(execute, [(words[3:], str(cwd), folder)])
+        code, = run_all(target, [(words, str(cwd), folder)])
         said = {name: (Path(folder)/name).read_text() for name in ('stdout', 'stderr')}
     return subprocess.CompletedProcess(words, code, **said)
 
-def execute(words, cwd, folder):
+def command(words, cwd, folder):
+    prepare(cwd, folder)
+    from noisykit.command import main
+    main(words)
+
+def prepare(cwd, folder):
+    "What is said goes to files; papermill executes cells in forks"
     for number, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(f'{folder}/{name}', os.O_WRONLY | os.O_CREAT), number)
     os.chdir(cwd)
     import torch
-    from papermill.cli import papermill as command
     from papermill.engines import papermill_engines
     torch.set_num_threads(1)
     warm, elsewhere = engines()
     papermill_engines.register('warm', warm)
     papermill_engines.register(None, elsewhere) # what papermill takes if none is named, as in a sweep
+
+def execute(words, cwd, folder):
+    prepare(cwd, folder)
+    from papermill.cli import papermill as command
     try: command([*words, '--engine', 'warm'], standalone_mode=False)
     except Exception:
         traceback.print_exc()

@@ -236,15 +236,31 @@ def wrong_command(command):
     unknown = [g for g in given if g not in parameters(words[1])]
     if unknown: return f"sets {', '.join(unknown)}, which {words[1]} does not take"
 
+def command_notebooks():
+    "What `noisykit` knows: command -> the notebook that it runs, or ''"
+    code = (ROOT / LIB / "command.py").read_text(encoding="utf-8") if f"{LIB}/command.py" in FILES else ""
+    decorators = r"@(?:notebook_command\('(\w+)'.*|noisykit\.command\(.*)\n(?:@.*\n)*def (\w+?)_?\("
+    return {command: notebook for notebook, command in re.findall(decorators, code)}
+
+def wrong_noisykit(command):
+    "What is wrong with a line that calls `noisykit`, or None"
+    known, name = command_notebooks(), command.split()[1]
+    if name not in known: return f"calls {name}, which is none of {', '.join(known)}"
+    if known[name]: return wrong_command(command.replace(f"noisykit {name}", f"papermill {NBS}/{known[name]}.ipynb", 1))
+
+NOISYKIT = r"(?:^|`)(noisykit [a-z]+\b(?:[^`\n']|'[^'`]*')*)" # what is quoted may go over several lines
+
 def check_commands():
-    "every papermill line in prose runs a notebook that is there, and sets what it takes"
+    "every papermill line and call of noisykit in prose names a notebook or a command, and sets what it takes"
     errs = []
     for file in [*TEXTS, *(file for file in FILES if file.endswith(".yaml"))]:
-        words = markdown(file)
+        words = re.sub(r" *\\\n *", " ", markdown(file)) # a command may go on in the next line
         if file.endswith(".yaml"): words = re.sub(r"^\s*- '(.*)'$", r"\1", words, flags=re.M)
         commands = dict.fromkeys(re.findall(rf"(?<!\w)papermill {NBS}/[^`\n]+", words))
         for command in commands:
             if error := wrong_command(command.split("    #")[0]): errs.append(f"{file}: `{command}` {error}")
+        for command in dict.fromkeys(re.findall(NOISYKIT, words, re.M)):
+            if error := wrong_noisykit(command.split("    #")[0]): errs.append(f"{file}: `{command}` {error}")
     return errs
 
 def results():

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from stills import views
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS = {"nbs/run_method.ipynb": {"method", "run_dir"}} # what the Makefile passes with -p
+PARAMS = {"nbs/run_method.ipynb": {"method"}} # what the Makefile passes with -p
 KB, INDEX_KB = 200, 300
 # The floors of the house, the lowest first: a folder of nbs/, or one notebook of it that stands on another floor than
 # its folder. An import points to a lower floor or stays in its folder; folders of one floor do not know each other.

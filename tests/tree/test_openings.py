@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,6 +16,7 @@ from PIL import Image
 from conftest import CHROMIUM, ENV, ROOT
 from held import PATIENCE, until
 from noisykit.audit.page import audit_page
+from noisykit.command import lab_words
 
 # ---- calls
 
@@ -108,17 +108,14 @@ def test_names_are_text_in_a_table():
 
 # ---- Jupyter
 
-def lab_command():
-    "The last command of `make lab`, as make prints it"
-    lines = subprocess.run(["make", "-n", "lab", f"VENV={Path(sys.prefix)}"], cwd=ROOT, env=ENV, capture_output=True,
-                           text=True).stdout.replace("\\\n", " ").splitlines()
-    return [line for line in lines if " lab " in line and "jupyter" in line]
+NOTEBOOK = ROOT/"nbs/explore.ipynb"
 
-def test_make_lab_names_this_machine():
-    check, start = lab_command()
-    words = shlex.split(start)
-    assert "--ServerApp.ip=localhost" in words and '"token": ""' in check
+def test_lab_is_for_this_machine():
+    words = lab_words(NOTEBOOK)
+    assert "--ServerApp.ip=localhost" in words and words[0] == sys.executable
     for part in ("token", "password", "0.0.0.0", "allow_remote"): assert not [word for word in words if part in word]
+    makefile = subprocess.run(["make", "-n", "lab", "VENV=there"], cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert "'there/bin/noisykit' explore" in makefile.stdout
 
 def places(root, configuration):
     "An environment with a Jupyter configuration of its own"
@@ -129,15 +126,14 @@ def places(root, configuration):
 
 def test_an_empty_token_is_refused(tmp_path):
     env = places(tmp_path, "c.IdentityProvider.token = ''\n")
-    check, _ = lab_command()
-    done = subprocess.run(["sh", "-c", check.removeprefix("@")], env=env, capture_output=True, text=True)
-    assert done.returncode == 1 and "has an empty token" in done.stderr
+    words = [sys.executable, "-m", "noisykit.command", "explore"]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and re.fullmatch("your .* has an empty token, .*\n", done.stderr)
 
 def test_a_real_jupyterlab_has_its_token_on_this_machine_alone(tmp_path):
     "Although the user's own configuration says that it should listen everywhere"
     env = places(tmp_path, "c.ServerApp.ip = '0.0.0.0'\n")
-    words = [*shlex.split(lab_command()[1]), "--no-browser", "--allow-root", "--port=0",
-             "--LabApp.extension_manager=readonly"]
+    words = [*lab_words(NOTEBOOK), "--no-browser", "--port=0", "--LabApp.extension_manager=readonly"]
     with open(tmp_path/"log", "w") as log: server = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
         def says(): return "?token=" in (tmp_path/"log").read_text()

@@ -351,7 +351,7 @@ RUN = "papermill nbs/run_method.ipynb"
     (f"{RUN} out.ipynb -y 'optoins: {{a: 1}}'", "optoins"), (f"{RUN} out.ipynb -y 'options: {{a'", "-y"),
     (f"{RUN} -y 'o", "no command")])
 def test_papermill_lines(tree, line, word):
-    good = f"{RUN} out.ipynb -p method l2r    # a remark isn't run"
+    good = f"{RUN} out.ipynb -p method l2r    # a remark isn't run\nnoisykit run -p method l2r\nnoisykit list data"
     add(tree / "nbs/data/noise.ipynb", f"```sh\n{good}\n{line}\n```")
     rc, out = check(tree, "commands")
     assert rc == 1 and out.count("FAIL") == 1 and "nbs/data/noise.ipynb" in out and word in out, out

@@ -1,0 +1,131 @@
+"""Who judges a folder: what goes together, what is computed once, and that an opinion finds what was moved."""
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.sparse import csr_matrix
+from sklearn.datasets import load_digits
+
+from noisykit.audit.audit import audit, choose_judge
+from noisykit.audit.backbone import create_backbone, picture_features, read_features, without_last
+from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
+from noisykit.audit.look import list_images
+from noisykit.audit.opinion import judge_labels, suspicion
+from noisykit.errors import Refused
+from noisykit.networks import create_network
+from refusals import refused
+
+DIGITS = load_digits()
+CLASSES = [f"digit {i}" for i in range(10)]
+
+def moved_digits(count):
+    "(given labels, whether they were moved) of the first digits; every twentieth is moved"
+    rng, moved = np.random.default_rng(0), np.arange(count) % 20 == 7
+    return np.where(moved, (DIGITS.target[:count] + rng.integers(1, 10, count)) % 10, DIGITS.target[:count]), moved
+
+def write(root, count):
+    "Digits as files, by given label"
+    for i, label in enumerate(moved_digits(count)[0]):
+        (root/CLASSES[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray((DIGITS.images[i]*15).astype(np.uint8)).resize((16, 16)).save(root/CLASSES[label]/f"{i:04}.png")
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_opinion_from_features(sparse):
+    given, moved = moved_digits(1000)
+    features = csr_matrix(DIGITS.data[:1000]) if sparse else DIGITS.data[:1000]
+    opinion = opinion_from_features(features, given, CLASSES)
+    assert np.allclose(opinion.probs.sum(1), 1)
+    first = np.argsort(-suspicion(opinion))[:50]
+    assert moved[first].sum() >= 45
+    table = judge_labels(opinion)
+    assert (table.suggested != np.array(CLASSES)[given]).all()
+    assert (table.suggested == np.array(CLASSES)[DIGITS.target[:1000]])[moved].mean() > .9
+
+def test_a_label_has_no_say_about_itself():
+    "A class of one sample: whoever judges it has not seen it"
+    given, _ = moved_digits(300)
+    given[5] = 10
+    opinion = opinion_from_features(DIGITS.data[:300], given, [*CLASSES, "alone"], folds=3)
+    assert opinion.probs[5, 10] < .1
+    fold = fold_numbers(given, 3)
+    class Prior:
+        "Says how often it saw each class"
+        def get_params(self, deep=True): return {}
+        def fit(self, features, labels):
+            self.classes_, self.counts = np.unique(labels, return_counts=True)
+            return self
+        def predict_proba(self, features): return np.tile(self.counts/self.counts.sum(), (len(features), 1))
+    assert held_out_probs(Prior(), DIGITS.data[:300], given, 11, fold)[5, 10] == 0
+
+def test_features_that_are_no_numbers():
+    with refused(text="no numbers", kinds=ValueError): opinion_from_features([[1., np.nan], [0., 1.]], [0, 1], "ab")
+
+# name -> settings of choose_judge, what is said
+WRONG = {
+    "unknown": (dict(judge="best"), "unknown judge 'best'"),
+    "epochs": (dict(judge=None, epochs=3), "epochs is a setting of"),
+    "random": (dict(judge="finetune", weights="random"), "needs pretrained weights"),
+    "scratch": (dict(judge="scratch", weights="IMAGENET1K_V1"), "say judge finetune"),
+    "file": (dict(judge="scratch", features_file="x.npy"), "setting of the judge features"),
+}
+
+@pytest.mark.parametrize("name", WRONG)
+def test_settings_that_do_not_go_together(name):
+    settings, said = WRONG[name]
+    with refused(text=said, kinds=ValueError): choose_judge(**settings)
+
+def test_backbones_that_cannot_be_had(tmp_path):
+    with refused(text="unknown backbone 'resnet31'", kinds=ValueError): create_backbone("resnet31")
+    with refused(text="name a file with weights", kinds=ValueError): create_backbone("cnn")
+    with refused(text="are not a file", kinds=OSError): create_backbone("cnn", tmp_path/"no.pt")
+
+def test_features_are_computed_once_a_content(tmp_path):
+    "A pass that goes on, a file that has moved"
+    write(tmp_path/"own", 60)
+    paths = list_images(tmp_path/"own").path.tolist()
+    net, digests = without_last(create_network("cnn", 10)).eval(), [f"digest {i}" for i in range(60)]
+    whole = picture_features(net, paths, digests, 16, tmp_path/"kept")
+    assert (picture_features(net, ["gone"]*60, digests, 16, tmp_path/"kept") == whole).all()
+    part = picture_features(net, paths[:40], digests[:40], 16, tmp_path/"part")
+    assert (part == whole[:40]).all()
+    assert np.allclose(picture_features(net, paths, digests, 16, tmp_path/"part"), whole, atol=2e-3)
+
+def test_an_audit_by_features_of_a_file(tmp_path):
+    "A row an image, also for one that cannot be read; a copy has the score of its first"
+    write(tmp_path/"own", 400)
+    (tmp_path/"own"/CLASSES[0]/"cut.png").write_bytes(b"x")
+    images = list_images(tmp_path/"own")
+    stems = images.name.str.extract(r"(\d{4})\.")[0].fillna(0).astype(int)
+    np.savez(tmp_path/"mine.npz", features=DIGITS.data[stems])
+    table = audit(tmp_path/"own", tmp_path/"run", features_file=tmp_path/"mine.npz", device="cpu")
+    assert len(table) == 400
+    assert (table.path.str[-8:-4].astype(int) % 20 == 7)[:20].sum() >= 16
+    about = json.loads((tmp_path/"run/audit.json").read_text())
+    assert about["judge"] == "features" and about["training"]["model"] == "cnn"
+    assert pd.read_csv(tmp_path/"run/suspects.csv").path.tolist() == table.path.tolist()
+    before = (tmp_path/"run/suspects.csv").read_bytes()
+    np.save(tmp_path/"few.npy", DIGITS.data[:9])
+    with refused(text="for each of the 401 images", kinds=Refused):
+        audit(tmp_path/"own", tmp_path/"run", features_file=tmp_path/"few.npy")
+    assert (tmp_path/"run/suspects.csv").read_bytes() == before
+
+def test_an_audit_by_a_backbone(tmp_path):
+    "Weights from a file; what was computed stays"
+    torch = pytest.importorskip("torch")
+    write(tmp_path/"own", 60)
+    torch.save(create_network("cnn", 10).state_dict(), tmp_path/"cnn.pt")
+    settings = dict(model="cnn", weights=tmp_path/"cnn.pt", image_size=16, folds=3, device="cpu")
+    first = audit(tmp_path/"own", tmp_path/"run", **settings)
+    kept = sorted((tmp_path/"run/features/cnn-cnn-16").iterdir())
+    shutil.move(tmp_path/"own"/first.path[0], tmp_path/"own"/first.suggested[0]/"again.png")
+    with refused(text="audit of other images", kinds=Refused): audit(tmp_path/"own", tmp_path/"run", **settings)
+    assert [path.name for path in kept] == ["00000.npz"]
+
+def test_a_file_of_features(tmp_path):
+    np.savez(tmp_path/"two.npz", a=np.zeros((3, 2)), b=np.zeros((3, 2)))
+    np.save(tmp_path/"words.npy", np.array([["a"], ["b"], ["c"]]))
+    with refused(text="call the array features", kinds=ValueError): read_features(tmp_path/"two.npz", 3)
+    with refused(text="must hold a row of numbers", kinds=ValueError): read_features(tmp_path/"words.npy", 3)
