@@ -122,7 +122,7 @@ def test_no_number_without_ground(audited):
     assert "noise_rate" not in about
     assert sum(row["agreed"] for row in about["per_class"]) == round(about["agreement"]*about["judged"])
     page = (run/"audit.html").read_text()
-    assert "The networks cannot tell" in page
+    assert "The judge cannot tell" in page
     for text in (page, done.stdout): assert "may be wrong" not in text
 
 def test_problems(audited):
