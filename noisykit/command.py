@@ -57,6 +57,7 @@ def given_settings(pairs:tuple, # (name, text), of -p
     for text in yamls: settings |= _from_yaml(text, f'-y {text!r}')
     return settings | {name: setting_value(text) for name, text in pairs}
 
+# %% ../nbs/run/command.ipynb #def-given-settings-2
 def _from_yaml(text, where):
     try: settings = yaml.safe_load(text)
     except yaml.YAMLError as e: raise ValueError(f"{where} cannot be read as yaml: {' '.join(str(e).split())[:150]}")
@@ -70,6 +71,7 @@ def noisykit():
 
     `noisykit COMMAND --help` says what a command takes."""
 
+# %% ../nbs/run/command.ipynb #def-main-2
 def main(words:list|None=None): # None: those of the command line
     "The command `noisykit`; it ends the process"
     try: sys.exit(noisykit(words, prog_name='noisykit', standalone_mode=False))
@@ -126,6 +128,7 @@ USE = """  -p NAME VALUE   a setting; as often as wanted
   -y YAML         settings as yaml: -y 'options: {sigma: 0.5}'
   -f FILE         settings from a file with yaml"""
 
+# %% ../nbs/run/command.ipynb #def-say-help-2
 def _say_help(function, name, settings):
     print(f'{inspect.getdoc(function)}\n\n{USE}\n\nSettings, their values and what they mean'
           f'\n{settings_help(name, settings)}')
@@ -133,6 +136,7 @@ def _say_help(function, name, settings):
 # %% ../nbs/run/command.ipynb #def-next
 def _say_next(*lines): print('\n'.join(['', 'next:', *(f'  {line}' for line in lines)]))
 
+# %% ../nbs/run/command.ipynb #def-next-2
 def near(path:str|Path)->str:
     "A path as somebody types it: relative where it lies below the working folder"
     path, here = Path(path).resolve(), Path.cwd()
@@ -244,6 +248,7 @@ def lab_words(notebook:Path)->list:
              f'--LabApp.default_url=/lab/tree/{notebook.relative_to(at).as_posix()}']
     return [*words, '--allow-root'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else words
 
+# %% ../nbs/run/command.ipynb #def-lab-words-2
 def check_token():
     "ValueError where everybody who reaches the server could run programs"
     words = [sys.executable, '-m', 'jupyterlab', '--show-config-json']
@@ -263,6 +268,7 @@ def explore(folders):
     check_token()
     os.execv(sys.executable, lab_words(notebook))
 
+# %% ../nbs/run/command.ipynb #def-explore-2
 def _own_explore(folders):
     "The notebook in the working folder, made unless it is there"
     for folder in folders: Run(folder)

@@ -24,6 +24,7 @@ from .errors import Refused, check_name, shown_as_sentence
 # %% ../nbs/run/notebook.ipynb #def-notebook-file
 NOTEBOOKS = Path(str(files('noisykit')/'notebooks'))
 
+# %% ../nbs/run/notebook.ipynb #def-notebook-file-2
 def notebook_file(name:str # without .ipynb
                  )->Path:
     "A notebook that can be run; ValueError for an unknown name"
@@ -31,6 +32,7 @@ def notebook_file(name:str # without .ipynb
     check_name('notebook', name, known)
     return NOTEBOOKS/f'{name}.ipynb'
 
+# %% ../nbs/run/notebook.ipynb #def-notebook-file-3
 def parameters_cell(notebook:Path)->str: # '' if it has none
     "The source of the cell with the tag `parameters`"
     cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
@@ -121,6 +123,7 @@ def _reason(error, running):
     kept = running.replace(running.with_name('failed.ipynb'))
     return RuntimeError(f"{error.ename}: {' '.join(error.evalue.split())[:200]} (see {kept})")
 
+# %% ../nbs/run/notebook.ipynb #def-reason-2
 def _take_back(running, made):
     "Nothing stays of a call that was refused"
     running.unlink(missing_ok=True)

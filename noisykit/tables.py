@@ -24,11 +24,13 @@ from .sweep import Sweep, run_sweep
 DATA_SETTINGS = 'dataset', 'data_dir', 'data_options', 'noise', 'noise_rate', 'noise_file', 'noise_options'
 CONTROLS = 'ce', 'probe_only'
 
+# %% ../nbs/run/tables.ipynb #def-same-data-2
 def same_data(run:Run, other:Run)->bool:
     "Whether two runs have the same samples, labels and splits"
     names = 'labels.csv', 'data.json'
     return all((run.folder/name).read_bytes() == (other.folder/name).read_bytes() for name in names)
 
+# %% ../nbs/run/tables.ipynb #def-same-data-3
 def controls(run:Run)->list: # of `Run`
     "Finished runs of plain training or of the probe alone, beside this run and on its data"
     beside = [Run(path.parent) for path in sorted(run.folder.parent.glob('*/config.yaml'))]
@@ -58,11 +60,13 @@ def result(run:Run)->str: # markdown
     alone = len(rows) == 1 and run.config['method'] not in CONTROLS
     return '\n'.join(head + rows + (said if alone else []))
 
+# %% ../nbs/run/tables.ipynb #def-result-2
 def _result_row(name, run):
     last = run.metrics.iloc[-1]
     shares = [last.get('test_accuracy'), last.get('train_accuracy_flipped')]
     return f"| {' | '.join([name, *(_percent(share) for share in shares), str(run.last_epoch)])} |"
 
+# %% ../nbs/run/tables.ipynb #def-result-3
 def _percent(share): return '–' if share is None or pd.isna(share) else f'{share:.1%}'
 
 # %% ../nbs/run/tables.ipynb #finish

@@ -6,7 +6,6 @@
 __all__ = ['PATHS', 'TEXTS', 'LABELS', 'PEOPLE', 'is_prose', 'annotators', 'majority', 'name_columns', 'named_items']
 
 # %% ../../nbs/data/columns.ipynb #imports
-import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .scan import image_endings
 from .tables import Table, counted, image_list, read_labels, read_table
 from .unpack import unpack
 from ..errors import check_name
@@ -64,7 +64,7 @@ def _find_shown(table, text_column)->tuple: # 'path', 'text' or None for values;
     rows = table.rows
     if text_column is not None: return 'text', text_column
     path = _by_name(rows, PATHS)
-    if path and (path == 'path' or os.path.isfile(Path(table.path).parent/rows[path].iloc[0])): return 'path', path
+    if path and (path == 'path' or rows[path].str.lower().str.endswith(image_endings()).all()): return 'path', path
     text = _by_name(rows, TEXTS)
     if text and (text == 'text' or is_prose(rows[text])): return 'text', text
     prose = [name for name in rows if is_prose(rows[name])]

@@ -35,6 +35,7 @@ def find_runs(folders:list # of runs, or folders that hold those of runs
 # %% ../../nbs/plots/conditions.ipynb #def-row-names
 REPEATS = 'seed', 'val_fold' # repetitions differ in these
 
+# %% ../../nbs/plots/conditions.ipynb #def-row-names-2
 def row_names(runs:list)->list: # a name for each run
     "The method, and the settings in which runs of this method differ"
     rows, names = [_row_settings(run) for run in runs], {}
@@ -42,14 +43,17 @@ def row_names(runs:list)->list: # a name for each run
         names[method] = _differing([row for row in rows if row['method'] == method])
     return [_text(own['method'], own, names[own['method']]) for own in rows]
 
+# %% ../../nbs/plots/conditions.ipynb #def-row-names-3
 def _row_settings(run): # all but where it ran, its data and its repetition
     left_out = {*place_settings(), *DATA_SETTINGS, *REPEATS, 'study'}
     return {name: value for name, value in apart(run.config).items() if name.split('.')[0] not in left_out}
 
+# %% ../../nbs/plots/conditions.ipynb #def-row-names-4
 def _differing(rows): # names of settings
     def values(name): return {repr(row.get(name)) for row in rows}
     return [name for name in dict.fromkeys(chain(*rows)) if len(values(name)) > 1]
 
+# %% ../../nbs/plots/conditions.ipynb #def-row-names-5
 def _text(first, settings, names):
     words = [f"{name.split('.')[-1].replace('_', ' ')} {settings[name]}" for name in names
              if settings.get(name) is not None]
@@ -63,9 +67,11 @@ def condition_names(runs:list)->list: # a name for each run
     named = [name for name in differ if name not in ('dataset', 'noise', 'noise_rate')]
     return [_text(_condition(own, differ), own, named) for own in rows]
 
+# %% ../../nbs/plots/conditions.ipynb #def-condition-names-2
 def _data_settings(run):
     return {name: value for name, value in apart(run.config).items() if name.split('.')[0] in DATA_SETTINGS}
 
+# %% ../../nbs/plots/conditions.ipynb #def-condition-names-3
 def _condition(own, differ): # without the data set where it is the same for all
     noise = own['noise'] if own['noise_rate'] is None else f"{own['noise']} {own['noise_rate']:g}"
     return noise if differ and 'dataset' not in differ else f"{own['dataset']}, {noise}"
@@ -115,6 +121,7 @@ def winners(table:pd.DataFrame, # as of `compared`
         found[condition] = dict(row=runs.groupby('row', sort=False)[by].mean().idxmax(), chosen_by=by)
     return pd.DataFrame(found).T
 
+# %% ../../nbs/plots/conditions.ipynb #def-winners-2
 def _common_repetitions(runs): # of one condition
     "Those with seeds that every row has; all, where there is no such seed"
     rows = runs.groupby(list(REPEATS)).row.transform('nunique')
@@ -126,6 +133,7 @@ MARKS = dict(valid_accuracy='★', test_accuracy='☆')
 LEGEND = ('Test accuracy of the last epoch in %, mean ± standard deviation over runs. '
           '★ has the highest accuracy on noisy validation labels; ☆ was chosen on the test set itself.')
 
+# %% ../../nbs/plots/conditions.ipynb #def-by-condition-2
 def by_condition(table:pd.DataFrame, best:pd.DataFrame # as of `compared` and `winners`
                 )->pd.DataFrame: # text; a row a method, a column a condition
     "Test accuracies in percent; the winner of each condition is marked"
@@ -143,6 +151,7 @@ def by_condition(table:pd.DataFrame, best:pd.DataFrame # as of `compared` and `w
 # %% ../../nbs/plots/conditions.ipynb #def-plot-conditions
 MARKERS = 'osD^vPX<>'
 
+# %% ../../nbs/plots/conditions.ipynb #def-plot-conditions-2
 def plot_conditions(table:pd.DataFrame # as of `compared`
                    )->plt.Axes:
     "Test accuracies over the conditions, a line for each row of the table"
