@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 
 from noisykit.audit.audit import audit, choose_judge
-from noisykit.audit.backbone import create_backbone, picture_features, read_features, without_last
+from noisykit.audit.backbone import Normalised, create_backbone, picture_features, read_features, without_last
 from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
 from noisykit.audit.look import list_images
 from noisykit.audit.opinion import judge_labels, suspicion
@@ -129,3 +129,8 @@ def test_a_file_of_features(tmp_path):
     np.save(tmp_path/"words.npy", np.array([["a"], ["b"], ["c"]]))
     with refused(text="call the array features", kinds=ValueError): read_features(tmp_path/"two.npz", 3)
     with refused(text="must hold a row of numbers", kinds=ValueError): read_features(tmp_path/"words.npy", 3)
+
+def test_a_backbone_brings_the_mean_that_it_was_trained_with():
+    ends = torch.tensor([0., 1.]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    assert Normalised(torch.nn.Identity(), (.5,)*3, (.25,)*3)(ends)[:, 0, 0, 0].tolist() == [-2, 2]
+    assert create_backbone().mean.flatten().tolist() == [.5]*3 # Lite0 is not of ImageNet's own mean
