@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
