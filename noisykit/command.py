@@ -166,9 +166,7 @@ def audit(settings, folder):
     settings = dict(data_dir=folder) | settings
     if settings['data_dir'] is None: raise ValueError('name the folder that is audited: noisykit audit FOLDER')
     place = audit_folder(settings['data_dir'], settings.get('run_dir'))
-    execute(notebook_file('audit'), settings, place/'audit.ipynb')
-    _say_next(f"{near(place/'audit.html')}    (open it in a browser)",
-              f"explore_suspects('{near(place)}') in a notebook    (accept or reject what is suggested)")
+    execute(notebook_file('audit'), settings, place/'audit.ipynb') # it says itself what comes next
 
 # %% ../nbs/run/command.ipynb #def-sweep
 @notebook_command('run_sweep')

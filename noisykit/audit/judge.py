@@ -62,7 +62,8 @@ def check_audit(run_dir:str|Path, # of the audit
     "ValueError if `run_dir` holds something else than an audit of these images; nothing is written"
     run_dir = Path(run_dir)
     kept = run_dir/'images.csv'
-    if run_dir.is_dir() and any(run_dir.iterdir()) and not kept.is_file():
+    others = [path for path in run_dir.glob('*') if path.suffix != '.ipynb'] # the executed notebook may lie there
+    if others and not kept.is_file():
         raise ValueError(f"run_dir {run_dir} holds files of something else; choose another run_dir")
     if kept.is_file() and kept.read_text(encoding='utf-8') != image_list(listed):
         raise ValueError(f"run_dir {run_dir} holds an audit of other images, or of these before they or their labels "

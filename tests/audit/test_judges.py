@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 
+import warm
 from noisykit.audit.audit import audit, choose_judge
 from noisykit.audit.backbone import Normalised, create_backbone, picture_features, read_features, without_last
 from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
@@ -112,6 +113,15 @@ def test_an_audit_by_features_of_a_file(tmp_path):
     with refused(text="for each of the 401 images", kinds=Refused):
         audit(tmp_path/"own", tmp_path/"run", features_file=tmp_path/"few.npy")
     assert (tmp_path/"run/suspects.csv").read_bytes() == before
+
+def test_the_command_audits_a_folder(tmp_path):
+    write(tmp_path/"own", 100)
+    stems = list_images(tmp_path/"own").name.str.extract(r"(\d{4})\.")[0].astype(int)
+    np.savez(tmp_path/"mine.npz", features=DIGITS.data[stems])
+    settings = ["-p", "run_dir", "audited", "-p", "features_file", str(tmp_path/"mine.npz"), "-p", "device", "cpu"]
+    done = warm.noisykit(["audit", str(tmp_path/"own"), *settings], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"audit.ipynb", "audit.html", "suspects.csv"} <= {path.name for path in (tmp_path/"audited").iterdir()}
 
 def test_an_audit_by_a_backbone(tmp_path):
     "Weights from a file; what was computed stays"
