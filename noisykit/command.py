@@ -216,7 +216,7 @@ LISTS = dict(methods=_methods, data=lambda: _described(known_datasets()), noise=
 # %% ../nbs/run/command.ipynb #def-list
 @noisykit.command('list')
 @click.argument('kind', metavar='[methods|data|noise|detectors|studies|networks]')
-def list_(kind):
+def list_(kind): # one of `LISTS`
     "List methods, data, noise, detectors ..."
     found = listed(kind)
     width, room = max(map(len, found)), shutil.get_terminal_size((120, 20)).columns
@@ -225,7 +225,7 @@ def list_(kind):
 # %% ../nbs/run/command.ipynb #def-show
 @noisykit.command()
 @click.argument('folder')
-def show(folder):
+def show(folder): # of a run
     "Show what a run folder holds."
     run = Run(folder)
     config, metrics = run.config, run.metrics
@@ -257,7 +257,7 @@ def check_token():
 # %% ../nbs/run/command.ipynb #def-explore
 @noisykit.command()
 @click.argument('folders', nargs=-1, metavar='[RUNS]...')
-def explore(folders):
+def explore(folders): # of runs
     """Open JupyterLab on the explorers.
 
     Without RUNS they show the newest runs."""

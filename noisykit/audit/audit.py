@@ -9,6 +9,8 @@ __all__ = ['RANKING', 'LEAST', 'JUDGES', 'SIZE', 'rank_images', 'check_numbers',
 # %% ../../nbs/audit/audit.ipynb #imports
 import json
 import shlex
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from ..config import to_plain
 from ..data.columns import named_items
 from ..data.scan import natural
 from ..data.tables import image_list
-from ..errors import check_name, check_type, shown_as_sentence
+from ..errors import Refused, check_name, check_type, shown_as_sentence
 from ..networks import read_weights
 from ..project import home
 from ..record import write_atomically
@@ -241,6 +243,15 @@ def _only_pictures(**settings): # ValueError for one that is given
     given = [name for name, value in settings.items() if value is not None]
     if given: raise ValueError(f"{', '.join(given)} are settings of pictures; data_dir holds texts or rows of values")
 
+# %% ../../nbs/audit/audit.ipynb #removed-if-refused
+@contextmanager
+def _removed_if_refused(folder, made): # `made` by this call
+    "A call that is refused leaves nothing"
+    try: yield
+    except (Refused, ValueError, OSError):
+        if made: shutil.rmtree(folder, ignore_errors=True)
+        raise
+
 # %% ../../nbs/audit/audit.ipynb #def-audit
 def audit(data_dir:str|Path, # a folder with one sub-folder a class, a csv, or what `unpack` reads
           run_dir:str|Path|None=None, # for the results; None: runs/audit-<name of data_dir>
@@ -262,12 +273,17 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, a csv, or w
         plain = map(to_plain, (data_dir, run_dir, weights, features_file)) # ~ is the home folder
         data_dir, run_dir, weights, features_file = plain
         given, run_dir = data_dir, audit_folder(data_dir, run_dir)
-        data_dir, lines = named_items(data_dir, run_dir.with_name(run_dir.name + '-data'), text_column, label_column)
-        is_rows = holds_rows(data_dir)
-        if is_rows: _only_pictures(judge=judge, model=model, weights=weights, image_size=image_size, epochs=epochs)
+        items = run_dir.with_name(run_dir.name + '-data')
+        made = not items.exists()
+        with _removed_if_refused(items, made):
+            data_dir, lines = named_items(data_dir, items, text_column, label_column)
+            is_rows = holds_rows(data_dir)
+            if is_rows: _only_pictures(judge=judge, model=model, weights=weights, image_size=image_size, epochs=epochs)
     if lines: print(*lines, sep='\n', flush=True)
-    if is_rows: return _audit_rows(data_dir, given, run_dir, features_file, folds, seed, top)
-    with shown_as_sentence(ValueError, OSError):
+    if is_rows:
+        with _removed_if_refused(items, made):
+            return _audit_rows(data_dir, given, run_dir, features_file, folds, seed, top)
+    with _removed_if_refused(items, made), shown_as_sentence(ValueError, OSError):
         todo = _prepare(data_dir, run_dir, judge, features_file, model, weights, image_size, epochs, folds, seed,
                         device, nproc)
     images, run_dir, problems = todo.images, todo.run_dir, find_problems(todo.images, todo.seen, folds)

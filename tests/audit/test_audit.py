@@ -255,7 +255,7 @@ REFUSED = {
     "a split": (dict(data_dir="{d}/split"), "which are no classes"),
     "few": (dict(data_dir="{d}/few"), "an audit with 5 folds needs 20"),
     "inside": (dict(data_dir="{d}/few", run_dir="{d}/few/run"), "is inside data_dir"),
-    "columns": (dict(data_dir="{d}/columns.csv"), "images in"),
+    "columns": (dict(data_dir="{d}/columns.csv"), "settings of pictures"),
     "gone": (dict(data_dir="{d}/gone.csv"), "1 of the 1 images in"),
     "twice": (dict(data_dir="{d}/twice.csv"), "twice.csv name an image that was there before; the first is in line 3"),
     "same label": (dict(data_dir="{d}/same.csv"), "has one label, 'a'"),

@@ -30,7 +30,7 @@ def cut_off(folder, settings):
     words = command("run_sweep", folder/"cut.ipynb", settings, runs_dir=folder/"ray", by="ray")
     process = subprocess.Popen(words, cwd=ROOT, env=ENV | place.env | kernels(folder/"ipython"), stdin=silent,
                                stdout=silent, stderr=silent)
-    def finished(): return (first/"metrics.csv").exists() and Run(first).finished
+    def finished(): return (first/"run.ipynb").exists() and Run(first).finished
     until(lambda: place.reached() and finished(), process, "a finished trial and another one in its second step")
     kill(process)
     assert not Run(second).finished

@@ -110,7 +110,7 @@ def test_every_import_is_declared():
     project = tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
     asked = {re.match(r"[\w.-]+", line)[0].replace("-", "_").lower() for line in wanted}
-    names = {"sklearn": "scikit_learn", "PIL": "pillow", "yaml": "pyyaml"}
+    names = {"sklearn": "scikit_learn", "PIL": "pillow", "yaml": "pyyaml", "IPython": "ipython"}
     for path, tree in modules().items():
         missing = {name for name in packages(tree) if names.get(name, name) not in asked}
         assert not missing, f"{path.name} imports {missing}"
