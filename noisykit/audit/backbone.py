@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision import models as tvm
 from tqdm import tqdm
 
+from ..data.images import FolderImages
 from ..data.pixels import opened
 from ..doors import open_arrays, read_torch
 from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, create_network
@@ -47,7 +48,7 @@ def without_last(net:nn.Module)->nn.Module: # the same, changed
     return net
 
 # %% ../../nbs/audit/backbone.ipynb #class-normalised
-IMAGENET = (.485, .456, .406), (.229, .224, .225) # mean and deviation of its pixels
+IMAGENET = FolderImages.mean, FolderImages.std # of its pixels
 
 class Normalised(nn.Module):
     "A network that takes pixels from 0 to 1, and brings them to the mean and deviation that it was trained with"
