@@ -141,8 +141,12 @@ def _renamed(nb): params(nb)["source"] = ["methd = 'l2r'\n", "run_dir = ''"]
 def _magic(nb): params(nb)["source"] = ["%time method = run_dir = ''"]
 def _tested(nb): nb["cells"] = [c for c in nb["cells"] if "skip_exec" not in "".join(c["source"])]
 
+def _shown(nb):
+    title = next(c for c in nb["cells"] if "skip_exec" in "".join(c["source"]))
+    title["source"] = [line for line in title["source"] if line.strip() not in ("<!--", "-->")]
+
 WRONG = [(_two, "2 cells"), (_late, "first code cell"), (_renamed, "method"), (_magic, "plain Python"),
-         (_tested, "skip_exec")]
+         (_tested, "skip_exec"), (_shown, "in a comment")]
 
 @pytest.mark.parametrize("change, word", WRONG)
 def test_parameters_cell(tree, change, word):
@@ -220,7 +224,7 @@ def new_page(path, title="Something new"):
     shutil.copy(ROOT / "nbs/evaluate_run.ipynb", path)
     def change(nb):
         cell = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
-        cell["source"] = [f"# {title}\n", "\n", "> One line.\n", "\n", "- skip_exec: true"]
+        cell["source"] = [f"# {title}\n", "\n", "> One line.\n", "\n", "<!--\n", "- skip_exec: true\n", "-->"]
     edit(path, change)
 
 @pytest.mark.parametrize("name", ["new.ipynb", "data/new.ipynb", "more/new.ipynb"])
