@@ -127,9 +127,11 @@ def source(file):
 
 def no_fences(md): return re.sub(r"^(```+).*?^\1", "", md, flags=re.M | re.S)
 
+def no_comments(md): return re.sub(r"<!--.*?-->", "", md, flags=re.S)
+
 def prose(file):
     "Markdown without code and comments"
-    return re.sub(r"`[^`\n]+`", "``", re.sub(r"<!--.*?-->", "", no_fences(markdown(file)), flags=re.S))
+    return re.sub(r"`[^`\n]+`", "``", no_comments(no_fences(markdown(file))))
 
 def anchors(file):
     "What `#...` may name: headings as Pandoc makes names of them (GitHub outside of the site), and {#names}"
@@ -302,7 +304,7 @@ def mixed_imports(nb):
 def run_together(file):
     "Lines that start a list, a table or a heading right under a paragraph"
     before = ""
-    for line in no_fences(markdown(file)).split("\n"):
+    for line in no_comments(no_fences(markdown(file))).split("\n"):
         starts = re.match(r"([-*] |\d+\. |\||#+ )", line)
         if starts and before.strip() and not re.match(r"\s|[-*] |\d+\. |\||#+ ", before): yield line
         before = line
@@ -332,7 +334,7 @@ def wrong_page(
         yield f" has no {' and no '.join(lacks)}: the first markdown cell is `# title`, an empty line, `> one line`"
     def lines(cells):
         words = "\n".join(text(cell) for cell in cells if cell["cell_type"] == "markdown")
-        return [line.strip() for line in words.split("\n")]
+        return [line.strip() for line in no_comments(words).split("\n")]
     there = {*lines(cells), f"# {front.get('title')}", f"> {front.get('description')}"}
     there |= {f"- {k}: {str(v).lower() if isinstance(v, bool) else v}" for k, v in front.items()}
     if lost := [line for line in lines(nb["cells"]) if line and line not in there]:
