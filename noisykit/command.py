@@ -266,27 +266,41 @@ def check_token():
 # %% ../nbs/run/command.ipynb #def-explore
 @noisykit.command()
 @click.argument('folders', nargs=-1, metavar='[RUNS]...')
-def explore(folders): # of runs
+def explore(folders): # of runs, or of audits
     """Open JupyterLab on the explorers.
 
-    Without RUNS they show the newest runs."""
+    Without RUNS they show the newest runs. The folder of an audit opens on its suspects, to decide about."""
     from noisykit.project import home
     notebook = notebook_file('explore').resolve()
     if folders or home() not in notebook.parents: notebook = _own_explore(folders)
     check_token()
+    print(f'JupyterLab opens {near(notebook)}: run all cells. Ctrl-C ends it', flush=True)
     os.execv(sys.executable, lab_words(notebook))
 
 # %% ../nbs/run/command.ipynb #def-explore-2
 def _own_explore(folders):
     "The notebook in the working folder, made unless it is there"
+    import nbformat
     import papermill
     from noisykit.record import Run
-    for folder in folders: Run(folder)
+    audits = [folder for folder in folders if (Path(folder)/'suspects.csv').is_file()]
+    for folder in folders:
+        if folder not in audits: Run(folder)
     out = Path(f'explore-{Path(folders[0]).resolve().name}.ipynb' if folders else 'explore.ipynb').absolute()
     settings = dict(runs=[str(Path(folder).absolute()) for folder in folders]) if folders else {}
-    if not out.exists():
-        papermill.execute_notebook(str(notebook_file('explore')), str(out), settings, prepare_only=True)
+    if out.exists(): return out
+    if audits: nbformat.write(_review_notebook(folders), out)
+    else: papermill.execute_notebook(str(notebook_file('explore')), str(out), settings, prepare_only=True)
     return out
+
+def _review_notebook(folders):
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+    words = ('# Decide about labels\n\nRun all cells. Click on an image to choose it, and on a button to decide. '
+             'The decisions are kept in `decisions.csv` in the folder; your files stay as they are.')
+    cells = [new_markdown_cell(words), new_code_cell('from noisykit.explore.suspects import explore_suspects')]
+    for folder in folders: cells.append(new_code_cell(f'explore_suspects({str(Path(folder).absolute())!r})'))
+    kernel = dict(name='python3', display_name='Python 3 (ipykernel)', language='python')
+    return new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
 
 # %% ../nbs/run/command.ipynb #main-guard
 if __name__ == '__main__' and globals().get('__spec__'): main()

@@ -309,6 +309,30 @@ def run_together(file):
         if starts and before.strip() and not re.match(r"\s|[-*] |\d+\. |\||#+ ", before): yield line
         before = line
 
+def table_rows(md):
+    "The tables of a text: rows, each a list of cells, the second one the dashes"
+    rows = []
+    for line in [*md.split("\n"), ""]:
+        if line.startswith("|"): rows.append(re.split(r"(?<!\\)\|", line.strip().strip("|")))
+        else:
+            if len(rows) > 1: yield rows
+            rows = []
+
+def dashes(rows):
+    "As many dashes for each column as its longest cell wants of forty: the square root of its letters, as lines break"
+    def seen(cell): return len(re.sub(r"\]\([^)]*\)|[*`[]", "", cell).strip())
+    wide = [max(seen(row[i]) for row in rows if len(row) > i) ** .5 for i in range(len(rows[0]))]
+    return [max(3, round(40 * width / sum(wide))) for width in wide]
+
+def wrong_widths(file):
+    "Tables with a long row: their columns on the site are as wide as the dashes say"
+    for rows in table_rows(no_comments(no_fences(markdown(file)))):
+        there = [cell.count("-") for cell in rows[1]]
+        body = [rows[0], *rows[2:]]
+        wanted = dashes(body)
+        wide = max(len("|".join(row)) for row in body) > 72 # below, the site makes columns as wide as their cells
+        if wide and len(set(there)) == 1 and max(wanted) > 2 * min(wanted): yield "|" + "|".join(rows[0]) + "|", wanted
+
 def stage(folder):
     "nbdev's pages in the folder; what it says where it fails, or None"
     for file in FILES:
@@ -382,6 +406,8 @@ def check_pages():
         errs += [f"{file}: no empty line before {line[:40]!r}, so that the site shows one paragraph"
                  for line in run_together(file)]
         errs += [f"{file}: {error}" for error in without_words(file, nb)]
+        errs += [f"{file}: the columns of {head[:40]!r} are equally wide on the site, but not their cells: dashes as "
+                 + "|".join("-" * n for n in wanted) for head, wanted in wrong_widths(file)]
     with tempfile.TemporaryDirectory() as folder:
         if failed := stage(folder): return [*errs, f"nbdev_proc_nbs failed: {failed}"]
         def page(file): return Path(folder, "_proc", file[len(NBS) + 1:])

@@ -397,6 +397,7 @@ def test_pages(tree):
     edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: b\n- c: d"]))
     add(nbs / "evaluate_run.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
     add(nbs / "audit.ipynb", "![ ](images/make_run.png)")
+    add(nbs / "data/split.ipynb", "| a | b |\n|---|---|\n| one | " + "word "*20 + "|")
     def silent(nb): nb["cells"].insert(0, dict(code(nb), id="bare", source=["x"], outputs=[PICTURE]))
     edit(nbs / "data/views.ipynb", silent)
     (nbs / "images").mkdir(exist_ok=True)
@@ -404,10 +405,10 @@ def test_pages(tree):
     rc, out = check(tree, "pages")
     said = {"data/noise": "This is lost.", "ground/networks": "no description", "train/metagrad": "cell added",
             "train/batchnorm": "no empty line", "data/images": "- `a`: b", "evaluate_run": "cell added would be",
-            "audit": "no words", "data/views": "picture of cell bare"}
+            "audit": "no words", "data/views": "picture of cell bare", "data/split": "dashes as ------|----"}
     for f, word in said.items():
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
-    assert rc == 1 and out.count("FAIL") == 9 and "does not take nbs/images/settings.ini" in out, out
+    assert rc == 1 and out.count("FAIL") == 10 and "does not take nbs/images/settings.ini" in out, out
 
 @pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"),
                                          (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
