@@ -106,7 +106,7 @@ def as_markdown(table:pd.DataFrame # cells as they are to be read
     return Markdown('\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in rows))
 
 def _dashes(rows): # forty for all columns, at least three for each
-    roots = [max(len(str(cell)) for cell in column)**.5 for column in zip(*rows)]
+    roots = [len(max(map(str, column), key=len))**.5 for column in zip(*rows)]
     return ['-'*max(3, round(40*root/sum(roots))) for root in roots]
 
 # %% ../nbs/run/tables.ipynb #percents-code

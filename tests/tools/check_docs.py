@@ -321,7 +321,7 @@ def table_rows(md):
 def dashes(rows):
     "As many dashes for each column as its longest cell wants of forty: the square root of its letters, as lines break"
     def seen(cell): return len(re.sub(r"\]\([^)]*\)|[*`[]", "", cell).strip())
-    wide = [max(seen(row[i]) for row in rows if len(row) > i) ** .5 for i in range(len(rows[0]))]
+    wide = [max(map(seen, column)) ** .5 for column in zip(*rows)]
     return [max(3, round(40 * width / sum(wide))) for width in wide]
 
 def wrong_widths(file):
