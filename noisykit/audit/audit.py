@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .backbone import LITE0, create_backbone, picture_features, read_features
+from .backbone import LITE0, create_backbone, picture_features
 from .features import opinion_from_features
 from .judge import check_audit, opinion_of_runs, plan, representatives, train_folds
 from .look import find_problems, look_at_all, look_for_images
@@ -29,6 +29,7 @@ from ..config import to_plain
 from ..data.columns import named_items
 from ..data.scan import natural
 from ..data.tables import image_list
+from ..doors import read_features
 from ..errors import Refused, check_name, check_type, shown_as_sentence
 from ..networks import read_weights
 from ..project import home
@@ -134,7 +135,7 @@ def _prepare(data_dir, run_dir, judge, features_file, model, weights, image_size
     if judge == 'finetune': read_weights(model or 'resnet18', weights or 'IMAGENET1K_V1')
     features = create_backbone(model, weights) if by_features and features_file is None else None
     images, found = look_for_images(data_dir)
-    if features_file is not None: features = read_features(features_file, len(images))
+    if features_file is not None: features = read_features(features_file, len(images), 'images')
     seen = look_at_all(images.path)
     stands = representatives(images, seen)
     listed = images_to_train_on(data_dir, images, seen, stands, folds)
@@ -216,7 +217,7 @@ def _judge_rows(file, run_dir, features_file, folds, seed): # -> what `_write` a
     first = pd.Series(items.index).groupby([items.text, items.label]).transform('first')
     places = np.unique(first)
     check_audit(run_dir, items)
-    features = None if features_file is None else read_features(features_file, len(items))[places]
+    features = None if features_file is None else read_features(features_file, len(items), 'rows')[places]
     values = None if values is None else values.loc[places]
     opinion = opinion_of_rows(items.loc[places], values, features, folds, seed)
     write_atomically(run_dir/'images.csv', lambda p: p.write_text(image_list(items), encoding='utf-8'))
@@ -259,7 +260,7 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, a csv, or w
           model:str|None=None, weights:str|None=None, # as of `create_backbone`, or of `plan`
           image_size:int|None=None, # pixels; None: 224 for features, otherwise as of `plan`
           epochs:int|None=None, # as of `plan`
-          features_file:str|Path|None=None, # as of `read_features`
+          features_file:str|Path|None=None, # as of `doors.read_features`
           folds:int=5, # each image is judged by what was fitted without its fold
           seed:int=0, device:str|None=None, nproc:int=1, # as of `run_method`
           top:int=60, # images on the page

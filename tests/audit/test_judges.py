@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 import warm
 from noisykit.audit.audit import audit, choose_judge
-from noisykit.audit.backbone import Normalised, create_backbone, picture_features, read_features, without_last
+from noisykit.audit.backbone import Normalised, create_backbone, picture_features, without_last
 from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
 from noisykit.audit.look import list_images
 from noisykit.audit.opinion import judge_labels, suspicion
@@ -134,12 +134,6 @@ def test_an_audit_by_a_backbone(tmp_path):
     shutil.move(tmp_path/"own"/first.path[0], tmp_path/"own"/first.suggested[0]/"again.png")
     with refused(text="audit of other images", kinds=Refused): audit(tmp_path/"own", tmp_path/"run", **settings)
     assert [path.name for path in kept] == ["00000.npz"]
-
-def test_a_file_of_features(tmp_path):
-    np.savez(tmp_path/"two.npz", a=np.zeros((3, 2)), b=np.zeros((3, 2)))
-    np.save(tmp_path/"words.npy", np.array([["a"], ["b"], ["c"]]))
-    with refused(text="call the array features", kinds=ValueError): read_features(tmp_path/"two.npz", 3)
-    with refused(text="must hold a row of numbers", kinds=ValueError): read_features(tmp_path/"words.npy", 3)
 
 def test_a_backbone_brings_the_mean_that_it_was_trained_with():
     ends = torch.tensor([0., 1.]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
