@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..data.images import FolderImages
 from ..data.pixels import opened
 from ..doors import open_arrays, read_torch
-from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, create_network
+from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, NotDownloaded, create_network
 from ..processes import BAR
 from ..record import write_atomically
 
@@ -63,11 +63,11 @@ class Normalised(nn.Module):
 
 # %% ../../nbs/audit/backbone.ipynb #def-of-torchvision
 def _fetched(build, model):
-    "A network whose weights may have to be downloaded; FileNotFoundError if they cannot be had"
+    "A network whose weights may have to be downloaded; NotDownloaded if they cannot be had"
     try: return build()
     except Exception as error: # of torch, timm or the hub's client, which have their own
         why = ' '.join(str(error).split())[:160]
-        raise FileNotFoundError(f"the weights of '{model}' are not here and could not be downloaded ({why})") from None
+        raise NotDownloaded(f"the weights of '{model}' are not here and could not be downloaded ({why})") from None
 
 def _of_torchvision(model, weights): # weights: a file, or None for its own
     if weights is None: return _fetched(lambda: tvm.get_model(model, weights='DEFAULT'), model)
