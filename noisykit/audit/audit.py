@@ -32,6 +32,7 @@ from ..data.tables import image_list, read_table
 from ..doors import read_features
 from ..errors import Refused, check_name, check_type, shown_as_sentence
 from ..networks import NETWORKS, RESNETS, NotDownloaded, read_weights
+from ..notebook import near
 from ..project import home
 from ..record import write_atomically
 from ..resolve import resolve
@@ -223,12 +224,13 @@ def _write(run_dir, about, ranking, problems, page):
 
 # %% ../../nbs/audit/audit.ipynb #next-words
 def _next_words(run_dir, doubted):
-    folder = run_dir.absolute()
-    again = ['papermill', 'nbs/debug_labels.ipynb', 'out.ipynb', '-p', 'run_dir', folder, '-p', 'decisions',
-             folder/'decisions.csv', '-p', 'out', folder.with_name(f'{folder.name}-decided')]
-    return (f"{doubted} labels are doubted; the ranking is in {run_dir/'suspects.csv'}\n"
-            f"look at them:  {run_dir/'audit.html'} in a browser\n"
-            f"decide:        explore_suspects({str(folder)!r}) in JupyterLab\n"
+    folder = Path(near(run_dir))
+    decided = folder.with_name(f'{folder.name}-decided')
+    again = ['papermill', 'nbs/debug_labels.ipynb', decided.with_suffix('.ipynb'), '-p', 'run_dir', folder,
+             '-p', 'decisions', folder/'decisions.csv', '-p', 'out', decided]
+    return (f"{doubted} labels are doubted; the ranking is in {folder/'suspects.csv'}\n"
+            f"look at them:  {folder/'audit.html'} in a browser\n"
+            f"decide:        noisykit explore {shlex.quote(str(folder))}    (opens JupyterLab)\n"
             f"train again:   {shlex.join(map(str, again))}")
 
 # %% ../../nbs/audit/audit.ipynb #row-problems
