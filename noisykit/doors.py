@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'PAGE', 'AGAIN', 'UNPACK', 'PACKED', 'ASKS', 'REMEDIES', 'PLAIN', 'TORCH', 'MOST_BYTES', 'what_is_it',
            'cannot_read', 'check_kind', 'read_pickle', 'read_torch', 'check_unpacked', 'open_zip', 'open_arrays',
-           'check_expanded', 'links_out', 'formulas']
+           'read_features', 'check_expanded', 'links_out', 'formulas']
 
 # %% ../nbs/ground/doors.ipynb #imports
 import os
@@ -198,6 +198,24 @@ def open_arrays(path:str|Path, wanted:str): # an array, or an archive of arrays 
 
 def _numpy_says(error): # it tells how to let everything through
     return _asks('Python objects') if 'allow_pickle' in str(error) else error
+
+# %% ../nbs/ground/doors.ipynb #read-features
+def read_features(path:str|Path, # .npy, or .npz with one array or one that is called features
+                  rows:int, # that there must be
+                  of:str # what the rows stand for, for the message
+                 )->np.ndarray: # [rows, F]
+    "Features from a file; ValueError for what is none, has another number of rows, or a value that is no number"
+    held = open_arrays(path, 'features')
+    if not isinstance(held, np.ndarray):
+        names = held.files
+        if len(names) != 1 and 'features' not in names:
+            raise ValueError(f"features_file {path} holds {', '.join(names[:5])}: call the array features")
+        held = held['features' if 'features' in names else names[0]]
+    if held.ndim != 2 or len(held) != rows or held.dtype.kind not in 'fiu':
+        raise ValueError(f"features_file {path} must hold a row of numbers for each of the {rows} {of}, in their "
+                         f"order; it holds {held.dtype} of shape {held.shape}")
+    if np.isfinite(held).all(): return held
+    raise ValueError(f"features_file {path} has entries that are no finite number")
 
 # %% ../nbs/ground/doors.ipynb #check-expanded
 def check_expanded(content, # as yaml reads it

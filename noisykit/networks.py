@@ -6,8 +6,8 @@
 __all__ = ['NETWORKS', 'RESNETS', 'TEXT_NETWORKS', 'network', 'assemble', 'features', 'conv', 'norm_relu', 'mean_pool', 'cnn',
            'lenet', 'num_params', 'stages', 'he_init', 'BasicBlock', 'resnet32', 'PreActBlock', 'wrn28',
            'NormedSkipBlock', 'preact_resnet18', 'Bottleneck', 'glorot_init', 'resnet29', 'torchvision_resnet',
-           'small_picture_resnet', 'plain', 'cnn8', 'cnn9', 'read_weights', 'load_weights', 'MeanEmbedding',
-           'embedding_bag', 'Encoder', 'encoder', 'transformers', 'read_tokenizer', 'create_network']
+           'small_picture_resnet', 'plain', 'cnn8', 'cnn9', 'read_weights', 'NotDownloaded', 'load_weights',
+           'MeanEmbedding', 'embedding_bag', 'Encoder', 'encoder', 'transformers', 'read_tokenizer', 'create_network']
 
 # %% ../nbs/ground/networks.ipynb #from-collections-import-orde
 import json
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torchvision import models as tvm
 
 from .doors import read_torch
+from .errors import check_name
 
 # %% ../nbs/ground/networks.ipynb #networks-dict-str-callable-i
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {}
@@ -349,7 +350,8 @@ def read_weights(
     name: str,           # name of the network
     weights: str | Path, # path of a .pt/.pth state dict or, for `RESNETS`, the name of a torchvision release
 ) -> dict[str, Tensor]: # state dict on the CPU
-    "Read weights; raises FileNotFoundError if there are none, ValueError if the file holds anything but a state dict."
+    """Read weights. FileNotFoundError if there are none, as NotDownloaded if only the download failed;
+    ValueError if the file holds anything but a state dict."""
     releases = tvm.get_model_weights(name).__members__ if name in RESNETS else {}
     if weights in releases: return _download(name, weights, releases[weights])
     if Path(weights).is_file(): return _read_state(weights)
@@ -357,13 +359,16 @@ def read_weights(
     raise FileNotFoundError(f"weights '{weights}' for {name} are not a file{known}")
 
 # %% ../nbs/ground/networks.ipynb #read-weights-how
+class NotDownloaded(FileNotFoundError):
+    "Weights that are not on this machine, and could not be downloaded"
+
 def _download(name, weights, release): # state dict
     try: return release.get_state_dict(map_location='cpu', check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         file = Path(torch.hub.get_dir())/'checkpoints'/Path(release.url).name
-        raise FileNotFoundError(f"torchvision's weights '{weights}' for {name} are not at {file} and could not be "
-                                f"downloaded ({' '.join(str(error).split())}); put them there, name a file, "
-                                "or say 'random'") from None
+        raise NotDownloaded(f"torchvision's weights '{weights}' for {name} are not at {file} and could not be "
+                            f"downloaded ({' '.join(str(error).split())}); put them there, name a file, "
+                            "or say 'random'") from None
 
 def _read_state(path): # state dict
     state = read_torch(path, 'a state dict')
@@ -533,7 +538,7 @@ def create_network(
 ) -> nn.Module: # network: float [B, channels, H, W], or tokens [B, L] -> logits [B, num_classes]
     """Build the network `name`.
     ValueError for an unknown name or weights that do not fit, FileNotFoundError for absent weights."""
-    if name not in NETWORKS: raise ValueError(f"unknown network '{name}'; known are {', '.join(sorted(NETWORKS))}")
+    check_name('network', name, sorted(NETWORKS))
     if name == 'encoder': return encoder(num_classes, channels, weights) # the weights say what to build
     net = NETWORKS[name](num_classes, channels)
     return net if weights is None else load_weights(net, read_weights(name, weights))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOTEBOOKS', 'notebook_file', 'parameters_cell', 'NotebookSetting', 'notebook_settings', 'injected_names',
-           'notebook_parameters', 'titled', 'execute']
+           'notebook_parameters', 'titled', 'near', 'execute']
 
 # %% ../nbs/run/notebook.ipynb #imports
 import ast
@@ -13,10 +13,6 @@ import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
 
 from .config import SETTINGS, check_setting_name, to_plain
 from .errors import Refused, check_name, shown_as_sentence
@@ -88,12 +84,19 @@ def notebook_parameters(namespace:dict, # the notebook's globals()
 # %% ../nbs/run/notebook.ipynb #def-titled
 def titled(notebook:Path, # that can be run
            title:str # of the executed one
-          )->nbformat.NotebookNode:
+          ): # a NotebookNode of nbformat
     "A notebook with another title, and without the words on how to run it"
+    import nbformat
     titled = nbformat.read(notebook, 4)
     first = next(i for i, cell in enumerate(titled.cells) if 'parameters' in cell.metadata.get('tags', []))
     titled.cells[:first] = [nbformat.v4.new_markdown_cell(f'# {title}')]
     return titled
+
+# %% ../nbs/run/notebook.ipynb #def-near
+def near(path:str|Path)->str:
+    "A path as somebody types it: relative where it lies below the working folder"
+    path, here = Path(path).resolve(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 # %% ../nbs/run/notebook.ipynb #def-execute
 def execute(notebook:Path, # that can be run
@@ -103,16 +106,21 @@ def execute(notebook:Path, # that can be run
             cwd:str|Path|None=None # None: the working folder
            ):
     "Execute a notebook by papermill; `Refused` with one sentence where it fails"
+    import papermill # takes a second, and an executed notebook does not need it
+    from papermill.exceptions import PapermillExecutionError
     out = out.absolute()
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     running = out.with_name(f'{out.stem}-running.ipynb')
     how = dict(kernel_name='python3', progress_bar=False, report_mode=True, cwd=cwd and str(cwd))
     how |= dict(coalesce_streams=True, extra_arguments=['--log-level=40']) # else each kernel warns of TCP
-    if not quiet: how |= dict(stdout_file=sys.stdout, stderr_file=sys.stderr)
+    if not quiet:
+        how |= dict(stdout_file=sys.stdout, stderr_file=sys.stderr)
+        print(f'starts {notebook.stem}.ipynb; the executed notebook will be {near(out)}', flush=True)
     try:
         papermill.execute_notebook(titled(notebook, out.parent.name), str(running), settings, **how)
         running.replace(out)
+        out.with_name('failed.ipynb').unlink(missing_ok=True) # of an earlier call
     except PapermillExecutionError as error: raise Refused(_reason(error, running)) from None
     finally: _take_back(running, made)
 

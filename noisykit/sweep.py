@@ -9,6 +9,7 @@ __all__ = ['IN_RUN_NAME', 'RAY', 'expand', 'lookup', 'trial_name', 'Sweep', 'run
 import copy
 import os
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -95,9 +96,15 @@ class Sweep:
         try: return Run(self.folder/name).finished
         except FileNotFoundError: return False
 
+    def left(self)->list: # names
+        "The trials that are run: not finished, or cut off before the executed notebook was whole"
+        return [name for name in self.trials if not (self.finished(name) and self._notebook(name).is_file())]
+
+    def _notebook(self, name): return self.folder/name/'run.ipynb'
+
     def run(self, name:str)->dict: # metrics of the last epoch
         "Run the trial by papermill, in a kernel of its own"
-        execute(self.notebook, self.trials[name], self.folder/name/'run.ipynb', True, self.working_folder)
+        execute(self.notebook, self.trials[name], self._notebook(name), True, self.working_folder)
         return Run(self.folder/name).metrics.iloc[-1].to_dict()
 
     def table(self)->pd.DataFrame: # as of `tabulate_runs`, name of the trial and varied settings first
@@ -120,28 +127,37 @@ def _value(settings, name, folder):
     return str(value) if isinstance(value, (dict, list)) else value
 
 # %% ../nbs/run/sweep.ipynb #def-run-sweep-sweep-sweep-by
-def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where it is installed
+def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where it is installed and starts
               cpus:int=1, # threads of a trial
               gpus:float|None=None, # of a trial, Ray only; None: one where there is one
               retries:int=1, # how often a failed trial is started again
               address:str|None=None # of an existing Ray cluster; None: this machine
              )->dict: # name -> error of the trials that failed
     "Run the trials that are not finished yet; ValueError for an unknown `by`"
-    by = by or ('ray' if find_spec('ray') else 'loop')
-    check_name('by', by, ['ray', 'loop'])
+    if by is not None: check_name('by', by, ['ray', 'loop'])
     if by == 'ray' and not find_spec('ray'):
         raise ValueError("Ray is not installed: pip install 'noisykit[sweep]', or by='loop'")
     if by == 'loop' and address: raise ValueError("an address is Ray's; by is 'loop'")
     gpus = float(torch.cuda.is_available()) if gpus is None else gpus
-    todo = [name for name in sweep.trials if not sweep.finished(name)]
+    todo = sweep.left()
     print(f"{len(sweep.trials)} trials, {len(sweep.trials) - len(todo)} of them finished before", flush=True)
     if not todo: return {}
-    if by == 'ray': failed = _run_by_ray(sweep, todo, cpus, gpus, retries, address)
-    else: failed = _run_in_loop(sweep, todo, cpus, retries)
+    with _ray(by, address) as starts:
+        if starts: failed = _run_by_ray(sweep, todo, cpus, gpus, retries)
+        else: failed = _run_in_loop(sweep, todo, cpus, retries)
     return failed | {name: 'interrupted' for name in todo if name not in failed and not sweep.finished(name)}
 
 # %% ../nbs/run/sweep.ipynb #def-say
-def _say_done(name, metrics): print(f"done    {name}: test accuracy {metrics['test_accuracy']:.3f}", flush=True)
+class _Progress:
+    "Says of each trial that it is done, and how long the others take"
+    def __init__(self, total): self.total, self.done, self.start = total, 0, time.perf_counter()
+
+    def __call__(self, name, metrics):
+        self.done += 1
+        left = (time.perf_counter() - self.start)/self.done*(self.total - self.done)/60
+        rest = f'; {self.total - self.done} left, about {left:.0f} minutes' if self.done < self.total else ''
+        print(f"done    {name}: test accuracy {metrics['test_accuracy']:.3f}{rest}", flush=True)
+
 def _say_failed(name, reason): print(f"failed  {name}: {reason}", flush=True)
 def _last_line(error): return str(error).strip().splitlines()[-1].removeprefix('RuntimeError: ')
 
@@ -165,41 +181,58 @@ def _environment(**variables):
 # %% ../nbs/run/sweep.ipynb #def-run-in-loop
 def _run_in_loop(sweep, todo, cpus, retries):
     with _environment(OMP_NUM_THREADS=str(cpus)):
-        reasons = {name: _try_again(sweep, name, retries) for name in todo}
+        progress = _Progress(len(todo))
+        reasons = {name: _try_again(sweep, name, retries, progress) for name in todo}
     return {name: reason for name, reason in reasons.items() if reason}
 
-def _try_again(sweep, name, retries):
+def _try_again(sweep, name, retries, progress):
     "Why the trial failed at last, or None"
     for _ in range(retries + 1):
         try:
-            _say_done(name, sweep.run(name))
+            progress(name, sweep.run(name))
             return None
         except Exception as e:
             reason = _reason(e)
             _say_failed(name, reason)
     return reason
 
-# %% ../nbs/run/sweep.ipynb #def-run-by-ray
+# %% ../nbs/run/sweep.ipynb #def-ray
 RAY = dict(RAY_USAGE_STATS_ENABLED='0', RAY_TRAIN_V2_ENABLED='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0',
            TUNE_DISABLE_AUTO_CALLBACK_LOGGERS='1') # what is not set in the environment
 
-def _run_by_ray(sweep, todo, cpus, gpus, retries, address):
+@contextmanager
+def _ray(by, address):
+    "Yields whether the trials run by Ray; ValueError where it was asked for and does not start"
+    if by == 'loop' or not find_spec('ray'):
+        yield False
+        return
     os.environ |= RAY | {name: os.environ[name] for name in RAY if name in os.environ}
     import ray
     ours = not ray.is_initialized()
-    if ours: _start_ray(ray, address)
-    try:
-        _check_resources(ray.cluster_resources(), CPU=cpus, GPU=gpus)
-        results = _tuner(sweep, todo, cpus, gpus, retries).fit()
+    try: yield not ours or _start_ray(ray, address, asked=by or address)
     finally:
         if ours: ray.shutdown()
-    return {result.config['trial']: _last_line(result.error) for result in results if result.error}
 
 # %% ../nbs/run/sweep.ipynb #def-start-ray
-def _start_ray(ray, address):
+def _start_ray(ray, address, asked):
     here = {} if address else dict(num_cpus=os.cpu_count())
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level='error', **here)
+    print('starts Ray, which takes up to a minute', flush=True)
+    try: ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level='error', **here)
+    except Exception as e: # Ray has no class of its own for it
+        reason = f"Ray does not start ({' '.join(str(e).split())[:100]})"
+        if asked: raise ValueError(f"{reason}; by='loop' runs one trial after the other") from None
+        print(f'{reason}; the trials run one after the other', flush=True)
+        return False
+    return True
 
+# %% ../nbs/run/sweep.ipynb #def-run-by-ray
+def _run_by_ray(sweep, todo, cpus, gpus, retries):
+    import ray
+    _check_resources(ray.cluster_resources(), CPU=cpus, GPU=gpus)
+    results = _tuner(sweep, todo, cpus, gpus, retries).fit()
+    return {result.config['trial']: _last_line(result.error) for result in results if result.error}
+
+# %% ../nbs/run/sweep.ipynb #def-check-resources
 def _check_resources(there, **wanted):
     for what, count in wanted.items():
         if count > there.get(what, 0):
@@ -208,6 +241,7 @@ def _check_resources(there, **wanted):
 # %% ../nbs/run/sweep.ipynb #def-tuner
 def _tuner(sweep, todo, cpus, gpus, retries):
     from ray import tune
+    progress = _Progress(len(todo))
     def name_of(trial): return trial.config['trial']
     def run_trial(config):
         with _environment(OMP_NUM_THREADS=str(cpus)):
@@ -215,7 +249,7 @@ def _tuner(sweep, todo, cpus, gpus, retries):
             except Exception as e: raise RuntimeError(_reason(e)) from None
 
     class Say(tune.Callback):
-        def on_trial_complete(self, iteration, trials, trial, **_): _say_done(name_of(trial), trial.last_result)
+        def on_trial_complete(self, iteration, trials, trial, **_): progress(name_of(trial), trial.last_result)
         def on_trial_error(self, iteration, trials, trial, **_):
             _say_failed(name_of(trial), _last_line(trial.get_error()))
 

@@ -102,8 +102,12 @@ def as_markdown(table:pd.DataFrame # cells as they are to be read
     "The table with its index as first column; the index's name is that column's head"
     head = [table.index.name or '', *table.columns]
     body = [[name, *row] for name, row in zip(table.index, table.astype(str).values)]
-    rows = [head, ['---']*len(head), *body]
+    rows = [head, _dashes([head, *body]), *body]
     return Markdown('\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in rows))
+
+def _dashes(rows): # forty for all columns, at least three for each
+    roots = [len(max(map(str, column), key=len))**.5 for column in zip(*rows)]
+    return ['-'*max(3, round(40*root/sum(roots))) for root in roots]
 
 # %% ../nbs/run/tables.ipynb #percents-code
 def percents(shares:pd.Series # 0 to 1

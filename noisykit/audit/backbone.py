@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LITE0', 'IMAGENET', 'EACH', 'lite0', 'without_last', 'Normalised', 'create_backbone', 'squares', 'features_of',
-           'picture_features', 'read_features']
+           'picture_features']
 
 # %% ../../nbs/audit/backbone.ipynb #imports
 import time
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..data.images import FolderImages
 from ..data.pixels import opened
 from ..doors import open_arrays, read_torch
-from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, create_network
+from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, NotDownloaded, create_network
 from ..numerics import keep_memory
 from ..processes import BAR
 from ..record import write_atomically
@@ -64,11 +64,11 @@ class Normalised(nn.Module):
 
 # %% ../../nbs/audit/backbone.ipynb #def-of-torchvision
 def _fetched(build, model):
-    "A network whose weights may have to be downloaded; FileNotFoundError if they cannot be had"
+    "A network whose weights may have to be downloaded; NotDownloaded if they cannot be had"
     try: return build()
     except Exception as error: # of torch, timm or the hub's client, which have their own
         why = ' '.join(str(error).split())[:160]
-        raise FileNotFoundError(f"the weights of '{model}' are not here and could not be downloaded ({why})") from None
+        raise NotDownloaded(f"the weights of '{model}' are not here and could not be downloaded ({why})") from None
 
 def _of_torchvision(model, weights): # weights: a file, or None for its own
     if weights is None: return _fetched(lambda: tvm.get_model(model, weights='DEFAULT'), model)
@@ -167,18 +167,3 @@ def picture_features(net:nn.Module, # as of `create_backbone`
 
 def _expected(images, done, seconds):
     return f"features of {images:,} images: about {(images - done)*seconds/done/60:.1f} minutes"
-
-# %% ../../nbs/audit/backbone.ipynb #def-read-features
-def read_features(path:str|Path, # .npy, or .npz with one array or one that is called features
-                  images:int # that there are
-                 )->np.ndarray: # [images, F]
-    "Features from a file; ValueError for what is none, or has another number of rows"
-    held = open_arrays(path, 'features')
-    if not isinstance(held, np.ndarray):
-        names = held.files
-        if len(names) != 1 and 'features' not in names:
-            raise ValueError(f"features_file {path} holds {', '.join(names[:5])}: call the array features")
-        held = held['features' if 'features' in names else names[0]]
-    if held.ndim == 2 and held.dtype.kind in 'fiu' and len(held) == images and held.shape[1]: return held
-    raise ValueError(f"features_file {path} must hold a row of numbers for each of the {images} images, in their "
-                     f"order; it holds {held.dtype} of shape {held.shape}")

@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from ..config import user_path
 from .detectors import common_labels, detector, num_classes, over_runs
 from .transition import hoc_T, wrong_of_given
-from ..doors import open_arrays
+from ..doors import read_features
 from ..errors import check_name
 from ..neighbours import nearest, votes
 from ..numerics import count_of
@@ -26,23 +26,12 @@ from ..numerics import count_of
 def features_of(run, features_file:str|None=None # .npy or .npz; None: the run's own
                )->np.ndarray: # float32 [n, F], in the order of `run.labels`
     "Features of a run's training samples; ValueError for a run that kept none, or a file that does not fit"
-    features = run.features if features_file is None else _from_file(run, user_path(features_file))
+    if features_file is None: features = run.features
+    else:
+        of = f'images of the training set of run {run.folder}'
+        features = read_features(user_path(features_file), len(run.all_labels), of)[run.labels['index']]
     if np.isfinite(features).all(): return features.astype(np.float32)
-    raise ValueError(f"the features of {features_file or run.folder} have entries that are no finite number")
-
-# %% ../../nbs/detection/features.ipynb #from-file
-def _from_file(run, path)->np.ndarray: # [n, F]
-    "The rows of a features file that belong to a run's samples"
-    held = open_arrays(path, 'a file of features')
-    if not isinstance(held, np.ndarray):
-        name = 'features' if 'features' in held.files else held.files[0]
-        if len(held.files) > 1 and name != 'features':
-            raise ValueError(f"file {path} has several arrays and none named 'features': {', '.join(held.files)}")
-        held = held[name]
-    rows, kind = len(run.all_labels), held.dtype.kind
-    if held.ndim == 2 and len(held) == rows and kind in 'fiu': return held[run.labels['index']]
-    raise ValueError(f"file {path} has {held.dtype} of shape {held.shape}: features are numbers of shape [{rows}, F], "
-                     f"a row for each image of the training set of run {run.folder}")
+    raise ValueError(f"the features of {run.folder} have entries that are no finite number")
 
 # %% ../../nbs/detection/features.ipynb #alignment
 def alignment(features:np.ndarray # [n, F], of one class

@@ -100,7 +100,7 @@ class Corrected(Method):
 # %% ../../nbs/methods/forward_backward.ipynb #class-forward
 @method('forward')
 class Forward(Corrected):
-    "-log (p T)_y with a transition matrix T (Patrini et al., CVPR 2017)"
+    "Predictions times a transition matrix T: -log (p T)_y (Patrini et al., CVPR 2017)"
     paper = 'Patrini et al., CVPR 2017'
 
     @dataclass
@@ -155,7 +155,7 @@ class Forward(Corrected):
 # %% ../../nbs/methods/forward_backward.ipynb #class-backward
 @method('backward')
 class Backward(Forward):
-    "sum_j (T^-1)_yj (-log p_j) with a transition matrix T (Patrini et al., CVPR 2017)"
+    "Losses times the inverse of a transition matrix T: sum_j (T^-1)_yj (-log p_j) (Patrini et al., CVPR 2017)"
     @classmethod
     def matrix(cls, options, data:Data)->np.ndarray: # [C, C]
         "T as the options say; ValueError where it has no inverse worth its name"

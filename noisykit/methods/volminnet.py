@@ -33,7 +33,7 @@ def start_of(C:int)->float:
 # %% ../../nbs/methods/volminnet.ipynb #class-volminnet
 @method('volminnet')
 class VolMinNet(Corrected):
-    "-log (p T)_y with a T that is learned along with the network, and the log of its volume (Li et al., ICML 2021)"
+    "As forward, with a T that is learned along with the network, and the log of its volume (Li et al., ICML 2021)"
     paper = 'Li et al., ICML 2021'
 
     @dataclass

@@ -217,8 +217,8 @@ def draw_values(ax:plt.Axes, run:Run, epoch:int|str, value:str, log:bool, edges:
 # %% ../../nbs/plots/epochs.ipynb #draw-samples
 def _draw_samples(fig, run, epoch, value, log): # above
     "A value and the dissection"
-    left = place_axes(fig, .7, 2.9, 2.9, 1.65, 'histogram')
-    right = place_axes(fig, 4.3, 2.9, 3.3, 1.65, 'dissection')
+    left = place_axes(fig, .7, 2.85, 2.9, 1.6, 'histogram')
+    right = place_axes(fig, 4.3, 2.85, 3.3, 1.6, 'dissection')
     draw_values(left, run, epoch, value, log)
     left.set_title(f'{shorten(run.folder.name, 30)}\n{name_epoch(run, epoch)}', fontsize=9)
     if run.has('prediction', epoch): return plot_sample_dissect(run, epoch, int(rank_edges(run)[1]), right)

@@ -1,5 +1,6 @@
 """Who judges a folder: what goes together, what is computed once, and that an opinion finds what was moved."""
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,8 +12,8 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 
 import warm
-from noisykit.audit.audit import audit, choose_judge
-from noisykit.audit.backbone import Normalised, create_backbone, picture_features, read_features, without_last
+from noisykit.audit.audit import audit, check_finetune, choose_judge
+from noisykit.audit.backbone import Normalised, create_backbone, picture_features, without_last
 from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
 from noisykit.audit.look import list_images
 from noisykit.audit.opinion import judge_labels, suspicion
@@ -73,6 +74,7 @@ WRONG = {
     "scratch": (dict(judge="scratch", weights="IMAGENET1K_V1"), "say judge finetune"),
     "file": (dict(judge="scratch", features_file="x.npy"), "setting of the judge features"),
 }
+UNTRAINABLE = ("efficientnet_lite0", None), ("cnn", None), ("resnet31", "weights.pt")
 
 @pytest.mark.parametrize("name", WRONG)
 def test_settings_that_do_not_go_together(name):
@@ -135,11 +137,39 @@ def test_an_audit_by_a_backbone(tmp_path):
     with refused(text="audit of other images", kinds=Refused): audit(tmp_path/"own", tmp_path/"run", **settings)
     assert [path.name for path in kept] == ["00000.npz"]
 
-def test_a_file_of_features(tmp_path):
-    np.savez(tmp_path/"two.npz", a=np.zeros((3, 2)), b=np.zeros((3, 2)))
-    np.save(tmp_path/"words.npy", np.array([["a"], ["b"], ["c"]]))
-    with refused(text="call the array features", kinds=ValueError): read_features(tmp_path/"two.npz", 3)
-    with refused(text="must hold a row of numbers", kinds=ValueError): read_features(tmp_path/"words.npy", 3)
+@pytest.mark.parametrize("model, weights", UNTRAINABLE)
+def test_networks_that_finetune_cannot_train(model, weights):
+    with refused(text="say judge features for it", kinds=ValueError): check_finetune(model, weights)
+
+@pytest.mark.parametrize("judge", ["features", "finetune"])
+def test_weights_that_cannot_be_downloaded_are_replaced(judge, tmp_path, monkeypatch, capsys):
+    "It is said before the work, and on the page"
+    def offline(*args, **kw): raise OSError("no network")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path/"none"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    write(tmp_path/"own", 40)
+    audit(tmp_path/"own", tmp_path/"run", judge=judge, model="resnet18", image_size=32, folds=2, device="cpu")
+    about, said = json.loads((tmp_path/"run/audit.json").read_text()), "So efficientnet_lite0, which came with the kit"
+    assert about["judge"] == "features" and said in about["what"] and said in capsys.readouterr().out
+    assert [path.name for path in (tmp_path/"run/features").iterdir()] == ["efficientnet_lite0-32"]
+    with refused(text="are not a file", kinds=Refused):
+        audit(tmp_path/"own", tmp_path/"run", model="resnet18", weights="none.pt")
+
+@pytest.mark.parametrize("column", ["path", "text"])
+def test_what_annotators_agree_on_is_beside_the_rank(column, tmp_path):
+    write(tmp_path/"own", 40)
+    images = list_images(tmp_path/"own")
+    people = {f"label_{k}": images.label for k in (1, 2, 3)}
+    rows = pd.DataFrame({column: images.path} | people)
+    if column == "text": rows.text = [f"number {i} of them all" for i in range(40)]
+    rows.loc[3, "label_3"] = "another"
+    rows.to_csv(tmp_path/"people.csv", index=False)
+    np.save(tmp_path/"mine.npy", DIGITS.data[images.name.str.extract(r"(\d{4})\.")[0].astype(int)])
+    audit(tmp_path/"people.csv", tmp_path/"run", features_file=tmp_path/"mine.npy", folds=2)
+    table = pd.read_csv(tmp_path/"run/suspects.csv")
+    three = table.path == ("line 5" if column == "text" else os.path.relpath(images.path[3], tmp_path/"run-data"))
+    assert table.agreement[three].tolist() == [.6667] and (table.agreement[~three] == 1).all()
+    assert "given by 67\xa0% of the annotators" in (tmp_path/"run/audit.html").read_text()
 
 def test_a_backbone_brings_the_mean_that_it_was_trained_with():
     ends = torch.tensor([0., 1.]).view(2, 1, 1, 1).expand(2, 3, 1, 1)

@@ -138,9 +138,10 @@ def test_features_that_do_not_fit_are_refused(run, tmp_path):
         message = sentence(detect, run, "fine", features_file=str(tmp_path/name))
         assert "\n" not in message
         return message
-    assert "shape [300, F]" in says(np.ones((299, 4))) and "shape [300, F]" in says(np.ones(300))
+    assert "each of the 300 images" in says(np.ones((299, 4))) and "each of the 300 images" in says(np.ones(300))
+    assert "a row of numbers" in says(np.array([["word"]]*300))
     assert "no finite number" in says(np.full((300, 2), np.nan))
-    assert "none named 'features'" in says(None, np.savez, "f.npz", a=np.ones(2), b=np.ones(2))
+    assert "call the array features" in says(None, np.savez, "f.npz", a=np.ones(2), b=np.ones(2))
     assert "no" in sentence(detect, run, "fine", features_file=str(tmp_path/"none.npy"))
     assert "at least 1" in sentence(detect, run, "simifeat", k=0)
     for options in (dict(rate=.2), dict(rule="rank1", rate=2.)):

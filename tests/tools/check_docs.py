@@ -127,9 +127,11 @@ def source(file):
 
 def no_fences(md): return re.sub(r"^(```+).*?^\1", "", md, flags=re.M | re.S)
 
+def no_comments(md): return re.sub(r"<!--.*?-->", "", md, flags=re.S)
+
 def prose(file):
     "Markdown without code and comments"
-    return re.sub(r"`[^`\n]+`", "``", re.sub(r"<!--.*?-->", "", no_fences(markdown(file)), flags=re.S))
+    return re.sub(r"`[^`\n]+`", "``", no_comments(no_fences(markdown(file))))
 
 def anchors(file):
     "What `#...` may name: headings as Pandoc makes names of them (GitHub outside of the site), and {#names}"
@@ -302,10 +304,34 @@ def mixed_imports(nb):
 def run_together(file):
     "Lines that start a list, a table or a heading right under a paragraph"
     before = ""
-    for line in no_fences(markdown(file)).split("\n"):
+    for line in no_comments(no_fences(markdown(file))).split("\n"):
         starts = re.match(r"([-*] |\d+\. |\||#+ )", line)
         if starts and before.strip() and not re.match(r"\s|[-*] |\d+\. |\||#+ ", before): yield line
         before = line
+
+def table_rows(md):
+    "The tables of a text: rows, each a list of cells, the second one the dashes"
+    rows = []
+    for line in [*md.split("\n"), ""]:
+        if line.startswith("|"): rows.append(re.split(r"(?<!\\)\|", line.strip().strip("|")))
+        else:
+            if len(rows) > 1: yield rows
+            rows = []
+
+def dashes(rows):
+    "As many dashes for each column as its longest cell wants of forty: the square root of its letters, as lines break"
+    def seen(cell): return len(re.sub(r"\]\([^)]*\)|[*`[]", "", cell).strip())
+    wide = [max(map(seen, column)) ** .5 for column in zip(*rows)]
+    return [max(3, round(40 * width / sum(wide))) for width in wide]
+
+def wrong_widths(file):
+    "Tables with a long row: their columns on the site are as wide as the dashes say"
+    for rows in table_rows(no_comments(no_fences(markdown(file)))):
+        there = [cell.count("-") for cell in rows[1]]
+        body = [rows[0], *rows[2:]]
+        wanted = dashes(body)
+        wide = max(len("|".join(row)) for row in body) > 72 # below, the site makes columns as wide as their cells
+        if wide and len(set(there)) == 1 and max(wanted) > 2 * min(wanted): yield "|" + "|".join(rows[0]) + "|", wanted
 
 def stage(folder):
     "nbdev's pages in the folder; what it says where it fails, or None"
@@ -332,7 +358,7 @@ def wrong_page(
         yield f" has no {' and no '.join(lacks)}: the first markdown cell is `# title`, an empty line, `> one line`"
     def lines(cells):
         words = "\n".join(text(cell) for cell in cells if cell["cell_type"] == "markdown")
-        return [line.strip() for line in words.split("\n")]
+        return [line.strip() for line in no_comments(words).split("\n")]
     there = {*lines(cells), f"# {front.get('title')}", f"> {front.get('description')}"}
     there |= {f"- {k}: {str(v).lower() if isinstance(v, bool) else v}" for k, v in front.items()}
     if lost := [line for line in lines(nb["cells"]) if line and line not in there]:
@@ -380,6 +406,8 @@ def check_pages():
         errs += [f"{file}: no empty line before {line[:40]!r}, so that the site shows one paragraph"
                  for line in run_together(file)]
         errs += [f"{file}: {error}" for error in without_words(file, nb)]
+        errs += [f"{file}: the columns of {head[:40]!r} are equally wide on the site, but not their cells: dashes as "
+                 + "|".join("-" * n for n in wanted) for head, wanted in wrong_widths(file)]
     with tempfile.TemporaryDirectory() as folder:
         if failed := stage(folder): return [*errs, f"nbdev_proc_nbs failed: {failed}"]
         def page(file): return Path(folder, "_proc", file[len(NBS) + 1:])

@@ -127,6 +127,8 @@ def wrong_parameters(file, cells):
         yield "the cell tagged `parameters` must be the first code cell"
     if not skipped:
         yield "a run notebook needs `skip_exec: true` in its front matter, or nbdev_test would do the whole run"
+    if any(re.search(r"(?<!<!--\n)^- skip_exec", text(cell), re.M) for cell in cells):
+        yield "`- skip_exec: true` stands in a comment, or whoever runs the notebook reads it"
     try: nodes = list(ast.walk(ast.parse(text(found[0]))))
     except SyntaxError:
         yield "the parameters cell is not plain Python"

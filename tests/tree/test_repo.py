@@ -141,8 +141,12 @@ def _renamed(nb): params(nb)["source"] = ["methd = 'l2r'\n", "run_dir = ''"]
 def _magic(nb): params(nb)["source"] = ["%time method = run_dir = ''"]
 def _tested(nb): nb["cells"] = [c for c in nb["cells"] if "skip_exec" not in "".join(c["source"])]
 
+def _shown(nb):
+    title = next(c for c in nb["cells"] if "skip_exec" in "".join(c["source"]))
+    title["source"] = [line for line in title["source"] if line.strip() not in ("<!--", "-->")]
+
 WRONG = [(_two, "2 cells"), (_late, "first code cell"), (_renamed, "method"), (_magic, "plain Python"),
-         (_tested, "skip_exec")]
+         (_tested, "skip_exec"), (_shown, "in a comment")]
 
 @pytest.mark.parametrize("change, word", WRONG)
 def test_parameters_cell(tree, change, word):
@@ -220,7 +224,7 @@ def new_page(path, title="Something new"):
     shutil.copy(ROOT / "nbs/evaluate_run.ipynb", path)
     def change(nb):
         cell = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
-        cell["source"] = [f"# {title}\n", "\n", "> One line.\n", "\n", "- skip_exec: true"]
+        cell["source"] = [f"# {title}\n", "\n", "> One line.\n", "\n", "<!--\n", "- skip_exec: true\n", "-->"]
     edit(path, change)
 
 @pytest.mark.parametrize("name", ["new.ipynb", "data/new.ipynb", "more/new.ipynb"])
@@ -393,6 +397,7 @@ def test_pages(tree):
     edit(nbs / "data/images.ipynb", lambda nb: title(nb).update(source=["# Images\n\n> Decoded.\n\n- `a`: b\n- c: d"]))
     add(nbs / "evaluate_run.ipynb", "x = 1\n#| export", "code", outputs=[], execution_count=None)
     add(nbs / "audit.ipynb", "![ ](images/make_run.png)")
+    add(nbs / "data/split.ipynb", "| a | b |\n|---|---|\n| one | " + "word "*20 + "|")
     def silent(nb): nb["cells"].insert(0, dict(code(nb), id="bare", source=["x"], outputs=[PICTURE]))
     edit(nbs / "data/views.ipynb", silent)
     (nbs / "images").mkdir(exist_ok=True)
@@ -400,10 +405,10 @@ def test_pages(tree):
     rc, out = check(tree, "pages")
     said = {"data/noise": "This is lost.", "ground/networks": "no description", "train/metagrad": "cell added",
             "train/batchnorm": "no empty line", "data/images": "- `a`: b", "evaluate_run": "cell added would be",
-            "audit": "no words", "data/views": "picture of cell bare"}
+            "audit": "no words", "data/views": "picture of cell bare", "data/split": "dashes as ------|----"}
     for f, word in said.items():
         assert any(l.startswith(f"FAIL pages: nbs/{f}.ipynb") and word in l for l in out.splitlines()), (f, out)
-    assert rc == 1 and out.count("FAIL") == 9 and "does not take nbs/images/settings.ini" in out, out
+    assert rc == 1 and out.count("FAIL") == 10 and "does not take nbs/images/settings.ini" in out, out
 
 @pytest.mark.parametrize("names, page", [(["data/12_noise"], "data/noise.html"),
                                          (["lessons/98_a", "lessons/99b_a"], "lessons/a.html")])
