@@ -162,7 +162,9 @@ def sweep(settings):
     values = {setting.name: setting.default for setting in notebook_settings(notebook_file('run_sweep'))}
     folder = Path(settings.get('runs_dir') or yaml.safe_load(values['runs_dir']))
     execute(notebook_file('run_sweep'), settings, folder/'sweep.ipynb')
-    _say_next(f"{near(folder/'sweep.ipynb')}    (the table and the picture)")
+    _say_next(f"{near(folder/'sweep.ipynb')}    (the table, the picture, and the runs behind each number)",
+              f'noisykit show {shlex.quote(near(folder))}/RUN    (what one of the runs did)',
+              f'noisykit compare {shlex.quote(near(folder))}    (the table again, also with other runs)')
 
 # %% ../nbs/run/command.ipynb #def-compare
 @notebook_command('compare', click.argument('folders', nargs=-1, metavar='RUNS...'))

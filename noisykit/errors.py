@@ -20,8 +20,10 @@ def check_name(kind:str, # what the name is for, as the user knows it
     "ValueError unless `name` is one of the known names"
     known = list(known)
     if name in known: return
-    close = [(meant or {}).get(str(name)), *difflib.get_close_matches(str(name), [str(k) for k in known], 1)]
-    guess = next((f'did you mean {word!r}? ' for word in close if word in known), '')
+    word, lower = str(name).lower(), {str(k).lower(): k for k in known}
+    begins = [text for text in lower if word and text.startswith(word)]
+    near = [lower[text] for text in difflib.get_close_matches(word, lower, 1) + begins]
+    guess = next((f'did you mean {k!r}? ' for k in [(meant or {}).get(str(name)), *near] if k in known), '')
     raise ValueError(f"unknown {kind} {name!r}; {guess}known: {', '.join(map(str, known)) or 'none'}")
 
 # %% ../nbs/ground/errors.ipynb #words-int-a-whole-number-flo

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torchvision import models as tvm
 
 from .doors import read_torch
+from .errors import check_name
 
 # %% ../nbs/ground/networks.ipynb #networks-dict-str-callable-i
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {}
@@ -537,7 +538,7 @@ def create_network(
 ) -> nn.Module: # network: float [B, channels, H, W], or tokens [B, L] -> logits [B, num_classes]
     """Build the network `name`.
     ValueError for an unknown name or weights that do not fit, FileNotFoundError for absent weights."""
-    if name not in NETWORKS: raise ValueError(f"unknown network '{name}'; known are {', '.join(sorted(NETWORKS))}")
+    check_name('network', name, sorted(NETWORKS))
     if name == 'encoder': return encoder(num_classes, channels, weights) # the weights say what to build
     net = NETWORKS[name](num_classes, channels)
     return net if weights is None else load_weights(net, read_weights(name, weights))

@@ -120,6 +120,7 @@ def execute(notebook:Path, # that can be run
     try:
         papermill.execute_notebook(titled(notebook, out.parent.name), str(running), settings, **how)
         running.replace(out)
+        out.with_name('failed.ipynb').unlink(missing_ok=True) # of an earlier call
     except PapermillExecutionError as error: raise Refused(_reason(error, running)) from None
     finally: _take_back(running, made)
 

@@ -9,6 +9,7 @@ __all__ = ['IN_RUN_NAME', 'RAY', 'expand', 'lookup', 'trial_name', 'Sweep', 'run
 import copy
 import os
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -147,7 +148,16 @@ def run_sweep(sweep:Sweep, by:str|None=None, # 'ray' or 'loop'; None: Ray where 
     return failed | {name: 'interrupted' for name in todo if name not in failed and not sweep.finished(name)}
 
 # %% ../nbs/run/sweep.ipynb #def-say
-def _say_done(name, metrics): print(f"done    {name}: test accuracy {metrics['test_accuracy']:.3f}", flush=True)
+class _Progress:
+    "Says of each trial that it is done, and how long the others take"
+    def __init__(self, total): self.total, self.done, self.start = total, 0, time.perf_counter()
+
+    def __call__(self, name, metrics):
+        self.done += 1
+        left = (time.perf_counter() - self.start)/self.done*(self.total - self.done)/60
+        rest = f'; {self.total - self.done} left, about {left:.0f} minutes' if self.done < self.total else ''
+        print(f"done    {name}: test accuracy {metrics['test_accuracy']:.3f}{rest}", flush=True)
+
 def _say_failed(name, reason): print(f"failed  {name}: {reason}", flush=True)
 def _last_line(error): return str(error).strip().splitlines()[-1].removeprefix('RuntimeError: ')
 
@@ -171,14 +181,15 @@ def _environment(**variables):
 # %% ../nbs/run/sweep.ipynb #def-run-in-loop
 def _run_in_loop(sweep, todo, cpus, retries):
     with _environment(OMP_NUM_THREADS=str(cpus)):
-        reasons = {name: _try_again(sweep, name, retries) for name in todo}
+        progress = _Progress(len(todo))
+        reasons = {name: _try_again(sweep, name, retries, progress) for name in todo}
     return {name: reason for name, reason in reasons.items() if reason}
 
-def _try_again(sweep, name, retries):
+def _try_again(sweep, name, retries, progress):
     "Why the trial failed at last, or None"
     for _ in range(retries + 1):
         try:
-            _say_done(name, sweep.run(name))
+            progress(name, sweep.run(name))
             return None
         except Exception as e:
             reason = _reason(e)
@@ -230,6 +241,7 @@ def _check_resources(there, **wanted):
 # %% ../nbs/run/sweep.ipynb #def-tuner
 def _tuner(sweep, todo, cpus, gpus, retries):
     from ray import tune
+    progress = _Progress(len(todo))
     def name_of(trial): return trial.config['trial']
     def run_trial(config):
         with _environment(OMP_NUM_THREADS=str(cpus)):
@@ -237,7 +249,7 @@ def _tuner(sweep, todo, cpus, gpus, retries):
             except Exception as e: raise RuntimeError(_reason(e)) from None
 
     class Say(tune.Callback):
-        def on_trial_complete(self, iteration, trials, trial, **_): _say_done(name_of(trial), trial.last_result)
+        def on_trial_complete(self, iteration, trials, trial, **_): progress(name_of(trial), trial.last_result)
         def on_trial_error(self, iteration, trials, trial, **_):
             _say_failed(name_of(trial), _last_line(trial.get_error()))
 
