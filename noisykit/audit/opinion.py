@@ -34,7 +34,7 @@ def suspicion(opinion:Opinion)->np.ndarray: # [N] above 0, up to 1
 def score_words(opinion:Opinion)->str:
     "What the score is, for a page"
     names = list(opinion.scores)
-    return names[0] + '.' if len(names) == 1 else f"mean of {len(names)} ranks: by {', and by '.join(names)}."
+    return names[0] + '.' if len(names) == 1 else f"the mean of {len(names)} ranks: by {', and by '.join(names)}."
 
 # %% ../../nbs/audit/opinion.ipynb #def-judge-labels
 def judge_labels(opinion:Opinion)->pd.DataFrame: # suggested, score, given_prob, suggested_prob, doubted
