@@ -254,6 +254,7 @@ def lab_words(notebook:Path)->list:
     from noisykit.project import home
     at = Path(os.path.commonpath([notebook, home()]))
     words = [sys.executable, '-m', 'jupyterlab', '--ServerApp.ip=localhost', f'--ServerApp.root_dir={at}',
+             '--LabApp.news_url=None', # else Lab asks whether it may fetch news
              f'--LabApp.default_url=/lab/tree/{notebook.relative_to(at).as_posix()}']
     return [*words, '--allow-root'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else words
 
@@ -297,8 +298,9 @@ def _own_explore(folders):
 
 def _review_notebook(folders):
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-    words = ('# Decide about labels\n\nRun all cells. Click on an image to choose it, and on a button to decide. '
-             'The decisions are kept in `decisions.csv` in the folder; your files stay as they are.')
+    words = ('# Decide about labels\n\nRun all cells. A click on an image accepts the label that is suggested, another '
+             'click rejects it; the buttons decide otherwise. The decisions are kept in `decisions.csv` in the folder; '
+             'your files stay as they are.')
     cells = [new_markdown_cell(words), new_code_cell('from noisykit.explore.suspects import explore_suspects')]
     for folder in folders: cells.append(new_code_cell(f'explore_suspects({str(Path(folder).absolute())!r})'))
     kernel = dict(name='python3', display_name='Python 3 (ipykernel)', language='python')

@@ -24,6 +24,7 @@ from ..data.images import FolderImages
 from ..data.pixels import opened
 from ..doors import open_arrays, read_torch
 from ..networks import NETWORKS, RESNETS, TEXT_NETWORKS, NotDownloaded, create_network
+from ..numerics import keep_memory
 from ..processes import BAR
 from ..record import write_atomically
 
@@ -148,6 +149,7 @@ def picture_features(net:nn.Module, # as of `create_backbone`
                      folder:str|Path # for what was computed; of this network and size alone
                     )->np.ndarray: # float16 [N, F]
     "Features of pictures; says how long it will take"
+    keep_memory()
     folder, known = Path(folder), _kept(Path(folder))
     missing = {digest: path for digest, path in zip(digests, paths) if digest not in known} # each content once
     todo, new, started = list(missing), {}, time.perf_counter()

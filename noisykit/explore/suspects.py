@@ -158,10 +158,11 @@ class ReviewExplorer(Explorer):
     "Pages of suspects, buttons to decide, and a line that says which image is the current one"
     def __init__(self, review:Review):
         self.review = review
-        self.which = ipywidgets.ToggleButtons(options=_choices(review))
+        self.which = ipywidgets.ToggleButtons(options=_choices(review), style=dict(button_width='auto'))
         self.which.observe(self._show_other, 'value')
         self.another = ipywidgets.Dropdown(options=review.items.classes, description='another class',
-                                           style=dict(description_width='initial'), layout=dict(width='auto'))
+                                           style=dict(description_width='initial'),
+                                           layout=dict(width='auto', max_width='30em'))
         self.buttons = {name: self._button(name) for name in BUTTONS}
         self.state = ipywidgets.HTML()
         pages = ipywidgets.IntSlider(1, 1, _pages(review), description='page', continuous_update=False)

@@ -1,6 +1,7 @@
 """Sweeps as a user runs them: by Ray Tune and in a loop, cut off and continued, with trials that fail."""
 import json
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -8,7 +9,9 @@ import yaml
 
 from conftest import ENV, ROOT, command, papermill
 from held import Place, kernels, kill, until
+from noisykit.errors import sentence
 from noisykit.record import Run
+from noisykit.sweep import Sweep, run_sweep
 
 BASE = dict(method="sln", dataset="digits", data_options=dict(train_size=300), noise="symmetric", noise_rate=.6,
             val_share=.1, probe_size=0, epochs=3, device="cpu")
@@ -62,10 +65,28 @@ def test_by_ray_and_in_a_loop(tmp_path):
     pd.testing.assert_frame_equal(ray[same], loop[same], check_exact=True)
     assert ray["options.sigma"].tolist() == [.5, .1]
 
-@pytest.mark.parametrize("over, sentence", [
+class NoRay:
+    "In place of the module, where a machine is short of memory"
+    stopped = 0
+    def is_initialized(self): return False
+    def init(self, **_): raise Exception("The current node timed out during startup")
+    def shutdown(self): self.stopped += 1
+
+@pytest.mark.parametrize("by", [None, "ray"])
+def test_ray_does_not_start(tmp_path, monkeypatch, capsys, by):
+    "The trials run in a loop, unless Ray was asked for"
+    monkeypatch.setitem(sys.modules, "ray", ray := NoRay())
+    monkeypatch.setattr("noisykit.sweep.find_spec", lambda name: True)
+    monkeypatch.setattr(Sweep, "run", lambda sweep, name: dict(test_accuracy=.5))
+    sweep = Sweep([BASE], [], tmp_path)
+    if by: assert sentence(run_sweep, sweep, by).startswith("Ray does not start (The current node timed out")
+    else: assert run_sweep(sweep, by) == {"sln-digits-symmetric0.6-s0": "interrupted"} # nothing was trained
+    assert ray.stopped == 1 and ("one after the other\ndone    sln" in capsys.readouterr().out) == (by is None)
+
+@pytest.mark.parametrize("over, said", [
     (dict(over=dict(epochs=[1, 2.5])), "epochs must be a whole number; got 2.5"),
     (dict(over=dict(seed=[1]), ovr=dict(seed=[1])), "unknown parameter 'ovr'; did you mean 'over'?")])
-def test_bad_input(tmp_path, over, sentence):
+def test_bad_input(tmp_path, over, said):
     done = papermill("run_sweep", tmp_path/"out.ipynb", as_yaml(base=BASE, **over), runs_dir=tmp_path/"runs")
-    assert done.returncode != 0 and sentence in done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0 and said in done.stderr.strip().splitlines()[-1]
     assert not (tmp_path/"runs").exists()

@@ -16,7 +16,7 @@ from PIL import Image
 from conftest import CHROMIUM, ENV, ROOT
 from held import PATIENCE, until
 from noisykit.audit.page import audit_page
-from noisykit.command import lab_words
+from noisykit.command import lab_words, main
 
 # ---- calls
 
@@ -123,6 +123,18 @@ def places(root, configuration):
     (root/"config/jupyter_server_config.py").write_text(configuration)
     own = {f"JUPYTER_{name}_DIR": str(root/name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")}
     return {**ENV, **own, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{ENV['PATH']}"}
+
+def test_an_audit_opens_on_its_suspects(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"audit-mine").mkdir()
+    (tmp_path/"audit-mine/suspects.csv").touch()
+    monkeypatch.setattr("noisykit.command.check_token", lambda: None)
+    opened = []
+    monkeypatch.setattr("os.execv", lambda program, words: opened.append(words))
+    with pytest.raises(SystemExit): main(["explore", "audit-mine"])
+    notebook = tmp_path/"explore-audit-mine.ipynb"
+    assert opened[0] == lab_words(notebook)
+    assert f"explore_suspects({str(tmp_path/'audit-mine')!r})" in json.loads(notebook.read_text())["cells"][-1]["source"]
 
 def test_an_empty_token_is_refused(tmp_path):
     env = places(tmp_path, "c.IdentityProvider.token = ''\n")
