@@ -73,10 +73,11 @@ def review_figure(table:pd.DataFrame, # columns image, given, suggested, score; 
     first, shown = page*size, table.iloc[page*size:(page + 1)*size]
     images = pictures(shown.image.to_numpy())
     here = None if current is None or not first <= current < first + len(shown) else current - first
-    draw = _review_texts if isinstance(images[0], str) else _review_images
+    draw, what, said = _review_images, 'images', 'given, → suggested, score or what was decided'
+    if isinstance(images[0], str): draw, what, said = _review_texts, 'texts', 'given → suggested, or what was decided'
     ax = draw(images, shown, _decided(shown, decisions), here)
-    ax.set_title(f'images {first + 1:,} to {first + len(shown):,} of {len(table):,}; {_count_decisions(decisions)} '
-                 '(given, → suggested, score or what was decided)', fontsize=9)
+    ax.set_title(f'{what} {first + 1:,} to {first + len(shown):,} of {len(table):,}; {_count_decisions(decisions)} '
+                 f'({said})', fontsize=9)
     return ax.figure
 
 # %% ../../nbs/plots/suspects.ipynb #review-parts

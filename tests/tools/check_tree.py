@@ -133,6 +133,10 @@ def wrong_parameters(file, cells):
     except SyntaxError:
         yield "the parameters cell is not plain Python"
         return
+    rows = text(found[0]).split("\n")
+    for node in ast.parse(text(found[0])).body:
+        if "#" not in rows[node.lineno - 1] + rows[node.end_lineno - 1]:
+            yield f"the parameter in {rows[node.lineno - 1][:40]!r} has no comment that says what it means"
     names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     if lacks := PARAMS.get(file, set()) - names:
         yield f"the parameters cell does not set {', '.join(sorted(lacks))}, which `make run` passes"

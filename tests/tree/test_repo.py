@@ -137,6 +137,7 @@ def test_that_is_seen_by_no_other_check(tree):
 
 def _two(nb): nb["cells"].append({**params(nb), "id": "second"})
 def _late(nb): nb["cells"].insert(0, {**params(nb), "id": "before", "metadata": {}})
+def _silent(nb): params(nb)["source"].append("\nepochs = 3")
 def _renamed(nb): params(nb)["source"] = ["methd = 'l2r'\n", "run_dir = ''"]
 def _magic(nb): params(nb)["source"] = ["%time method = run_dir = ''"]
 def _tested(nb): nb["cells"] = [c for c in nb["cells"] if "skip_exec" not in "".join(c["source"])]
@@ -146,7 +147,7 @@ def _shown(nb):
     title["source"] = [line for line in title["source"] if line.strip() not in ("<!--", "-->")]
 
 WRONG = [(_two, "2 cells"), (_late, "first code cell"), (_renamed, "method"), (_magic, "plain Python"),
-         (_tested, "skip_exec"), (_shown, "in a comment")]
+         (_tested, "skip_exec"), (_shown, "in a comment"), (_silent, "no comment")]
 
 @pytest.mark.parametrize("change, word", WRONG)
 def test_parameters_cell(tree, change, word):
