@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USE', 'LISTS', 'setting_value', 'given_settings', 'main', 'notebook_command', 'shown_values', 'settings_help',
-           'listed', 'lab_words', 'check_token']
+           'listed', 'chosen_settings', 'lab_words', 'check_token']
 
 # %% ../nbs/run/command.ipynb #imports
 import inspect
@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import yaml
 
-from .config import check_setting_name
+from .config import Config, check_setting_name
 from .errors import Refused, check_name
 from .notebook import execute, near, notebook_file, notebook_settings
 
@@ -231,6 +231,19 @@ def list_(kind): # one of `LISTS`
     width, room = max(map(len, found)), shutil.get_terminal_size((120, 20)).columns
     for name, text in found.items(): print(f'{name:<{width}}  {shorten(text, max(room - width - 2, 30))}')
 
+# %% ../nbs/run/command.ipynb #def-chosen-settings
+def chosen_settings(run)->list: # (name, value, 'given' or the study whose value it is)
+    "The settings of a `Run` in which it is not as its method comes"
+    from noisykit.resolve import resolve
+    try: usual = asdict(resolve(method=run.config['method'])[0])
+    except ValueError: usual = asdict(Config()) # a method of a notebook
+    chosen = []
+    for name, value in run.config.items():
+        whose = run.presets.get(name, 'given')
+        if whose == 'default' or name == 'run_dir' or whose == 'given' and value == usual.get(name): continue
+        chosen.append((name, value, whose))
+    return chosen
+
 # %% ../nbs/run/command.ipynb #def-show
 @noisykit.command()
 @click.argument('folder')
@@ -241,8 +254,7 @@ def show(folder): # of a run
     config, metrics = run.config, run.metrics
     print(f"{config['method']} on {config['dataset']}, noise {config['noise']} {config['noise_rate'] or ''}, "
           f"seed {config['seed']}: {len(metrics)} of {config['epochs']} epochs\n\nsettings that are not the default")
-    for name, source in ({name: 'given' for name in config} | run.presets).items():
-        if source != 'default' and config.get(name) is not None: print(f'  {name:<15} {config[name]!s:<24} {source}')
+    for name, value, whose in chosen_settings(run): print(f'  {name:<15} {value!s:<24} {whose}')
     if len(metrics):
         print('\nlast epoch')
         for name, value in metrics.iloc[-1].items(): print(f'  {name:<28} {value:.4g}')

@@ -219,7 +219,7 @@ def _start_ray(ray, address, asked):
     print('starts Ray, which takes up to a minute', flush=True)
     try: ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level='error', **here)
     except Exception as e: # Ray has no class of its own for it
-        reason = f"Ray does not start ({' '.join(str(e).split())[:100]})"
+        reason = f"Ray does not start ({' '.join(str(e).split()).split('. ')[0]})"
         if asked: raise ValueError(f"{reason}; by='loop' runs one trial after the other") from None
         print(f'{reason}; the trials run one after the other', flush=True)
         return False

@@ -134,7 +134,8 @@ def test_an_audit_opens_on_its_suspects(tmp_path, monkeypatch):
     with pytest.raises(SystemExit): main(["explore", "audit-mine"])
     notebook = tmp_path/"explore-audit-mine.ipynb"
     assert opened[0] == lab_words(notebook)
-    assert f"explore_suspects({str(tmp_path/'audit-mine')!r})" in json.loads(notebook.read_text())["cells"][-1]["source"]
+    last = json.loads(notebook.read_text())["cells"][-1]["source"]
+    assert f"explore_suspects({str(tmp_path/'audit-mine')!r})" in last
 
 def test_an_empty_token_is_refused(tmp_path):
     env = places(tmp_path, "c.IdentityProvider.token = ''\n")
