@@ -26,7 +26,7 @@ from .opinion import judge_labels, numbers_of, score_words
 from .page import audit_page
 from .rows import holds_rows, list_rows, opinion_of_rows
 from ..config import to_plain
-from ..data.columns import named_items
+from ..data.columns import AGREEMENT, named_items
 from ..data.scan import natural
 from ..data.tables import image_list, read_table
 from ..doors import read_features
@@ -60,8 +60,8 @@ def with_agreement(ranking:pd.DataFrame, # as of `rank_images`
                   )->pd.DataFrame: # with the column agreement (0..1), if there is something to say
     "The share of annotators who gave a label, beside its rank"
     rows = read_table(data_dir, []).rows if Path(data_dir).is_file() else pd.DataFrame()
-    if 'agreement' not in rows: return ranking
-    shares = dict(zip(names, pd.to_numeric(rows.agreement, errors='coerce')))
+    if AGREEMENT not in rows: return ranking
+    shares = dict(zip(names, rows[AGREEMENT].astype(float)))
     return ranking.assign(agreement=ranking.path.map(shares))
 
 # %% ../../nbs/audit/audit.ipynb #check-numbers

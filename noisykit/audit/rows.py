@@ -18,6 +18,7 @@ from sklearn.preprocessing import normalize
 
 from .features import fold_numbers, held_out_probs, margin, opinion_from_features
 from .opinion import Opinion
+from ..data.columns import AGREEMENT
 from ..data.scan import natural
 from ..data.tables import counted, describe_tables, read_labels, read_table
 from ..data.texts import words
@@ -31,7 +32,7 @@ def list_rows(file:str|Path # csv with the columns text and label, or values and
              )->tuple: # (name, label, text; a row an item), (values [N], columns as in the file; none for texts), found
     "What a csv holds, and the block that says so; ValueError for a row without a label or text, or for one class"
     table = read_table(file, ['label'], more=('text',))
-    (labels,), rows = read_labels([table]), table.rows.drop(columns=['label', 'agreement'], errors='ignore')
+    (labels,), rows = read_labels([table]), table.rows.drop(columns=['label', AGREEMENT], errors='ignore')
     if len(set(labels)) < 2: raise ValueError(f"{file} has one label, {labels[0]!r}; two or more are needed")
     if not len(rows.columns): raise ValueError(f"{file} has labels only; an audit needs texts or values beside them")
     names, is_text = [f'line {line}' for line in rows.index], 'text' in rows

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from noisykit.data.columns import named_items
+from noisykit.audit.rows import list_rows
+from noisykit.data.columns import AGREEMENT, named_items
 from noisykit.data.unpack import unpack
 from refusals import refused
 
@@ -117,9 +118,10 @@ PROSE = ["where is my card", "it has not come yet", "why was I charged twice"]
     (dict(v1=list("aba"), v2=PROSE), {}, ["text", "label"]),
     (dict(v1=list("aba"), v2=PROSE, v3=list("123")), dict(text_column="v2", label_column="v1"), ["text", "label"]),
     (dict(height=list("123"), species=list("aba")), {}, ["height", "label"]),
+    (dict(agreement=list("123"), species=list("aba")), {}, ["agreement", "label"]),
     (dict(text=PROSE, alice=list("aba"), bob=list("abb")), dict(label_column=["alice", "bob"]),
-     ["text", "label", "agreement"]),
-    (dict(text=PROSE, rater_1=list("aba"), rater_2=list("abb")), {}, ["text", "label", "agreement"]),
+     ["text", "label", AGREEMENT]),
+    (dict(text=PROSE, rater_1=list("aba"), rater_2=list("abb")), {}, ["text", "label", AGREEMENT]),
     (dict(path=["x.png", "y.png", "z.png"], label=list("abc"), worse_label=list("bca")),
      dict(label_column="worse_label"), ["path", "label"])])
 def test_columns(tmp_path, columns, settings, expected):
@@ -147,3 +149,8 @@ def test_what_is_read_anyway_stays(tmp_path):
     assert named_items(tmp_path, tmp_path/"out") == (tmp_path, [])
     with refused("name columns of a table"): named_items(tmp_path, tmp_path/"out", label_column="y")
     assert not (tmp_path/"out").exists()
+
+def test_a_column_called_agreement_is_a_value(tmp_path):
+    pd.DataFrame(dict(agreement=list("123"), label=list("aba"))).to_csv(tmp_path/"a.csv", index=False)
+    _, values, _ = list_rows(tmp_path/"a.csv")
+    assert list(values) == ["agreement"]
