@@ -108,12 +108,14 @@ def execute(notebook:Path, # that can be run
     "Execute a notebook by papermill; `Refused` with one sentence where it fails"
     import papermill # takes a second, and an executed notebook does not need it
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
     out = out.absolute()
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     running = out.with_name(f'{out.stem}-running.ipynb')
     how = dict(kernel_name='python3', progress_bar=False, report_mode=True, cwd=cwd and str(cwd))
-    how |= dict(coalesce_streams=True, extra_arguments=['--log-level=40']) # else each kernel warns of TCP
+    how |= dict(coalesce_streams=True, extra_arguments=['--log-level=50']) # else each kernel warns of TCP
+    how |= dict(config=Config({'KernelManager': {'shutdown_wait_time': 120.}})) # a step ends and is saved after Ctrl-C
     if not quiet:
         how |= dict(stdout_file=sys.stdout, stderr_file=sys.stderr)
         print(f'starts {notebook.stem}.ipynb; the executed notebook will be {near(out)}', flush=True)
