@@ -211,7 +211,7 @@ def read_features(path:str|Path, # .npy, or .npz with one array or one that is c
         if len(names) != 1 and 'features' not in names:
             raise ValueError(f"features_file {path} holds {', '.join(names[:5])}: call the array features")
         held = held['features' if 'features' in names else names[0]]
-    if held.ndim != 2 or len(held) != rows or held.dtype.kind not in 'fiu':
+    if held.ndim != 2 or len(held) != rows or not held.shape[1] or held.dtype.kind not in 'fiu':
         raise ValueError(f"features_file {path} must hold a row of numbers for each of the {rows} {of}, in their "
                          f"order; it holds {held.dtype} of shape {held.shape}")
     if np.isfinite(held).all(): return held
