@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .backbone import LITE0, create_backbone, picture_features
+from .backbone import create_backbone, picture_features
 from .features import opinion_from_features
 from .judge import check_audit, opinion_of_runs, plan, representatives, train_folds
 from .look import find_problems, look_at_all, look_for_images
@@ -31,7 +31,7 @@ from ..data.scan import natural
 from ..data.tables import image_list, read_table
 from ..doors import read_features
 from ..errors import Refused, check_name, check_type, shown_as_sentence
-from ..networks import NETWORKS, RESNETS, NotDownloaded, read_weights
+from ..networks import LITE0, NETWORKS, RESNETS, NotDownloaded, read_weights
 from ..notebook import near
 from ..project import home
 from ..record import write_atomically
@@ -127,7 +127,7 @@ def who_can_judge(judge:str, # of `JUDGES`
     "Who judges on this machine. ValueError for a network that cannot be had, OSError for a file that is not there"
     name = (model or LITE0) + (f'-{Path(weights).stem}' if weights else '')
     try:
-        if judge == 'finetune': read_weights(model or 'resnet18', weights or 'IMAGENET1K_V1')
+        if judge == 'finetune': read_weights(model or LITE0, weights or 'IMAGENET1K_V1')
         if judge != 'features' or features_file is not None: return judge, name, None, ''
         return judge, name, create_backbone(model, weights), ''
     except NotDownloaded as error:
@@ -137,9 +137,9 @@ def who_can_judge(judge:str, # of `JUDGES`
 
 def check_finetune(model:str|None, weights:str|None): # as of `audit`
     "ValueError for a network that the judge finetune cannot train"
-    if model is None or model in RESNETS or (model in NETWORKS and weights is not None): return
-    raise ValueError(f"judge finetune trains one of {', '.join(RESNETS)}, or another network of the kit with a file of "
-                     f"weights; got model {model!r}: say judge features for it")
+    if model in (None, LITE0, *RESNETS) or (model in NETWORKS and weights is not None): return
+    raise ValueError(f"judge finetune trains one of {', '.join([LITE0, *RESNETS])}, or another network of the kit "
+                     f"with a file of weights; got model {model!r}: say judge features for it")
 
 # %% ../../nbs/audit/audit.ipynb #def-plan
 @dataclass
@@ -178,7 +178,7 @@ def _prepare(data_dir, run_dir, judge, features_file, model, weights, image_size
     how = dict(model=model, image_size=image_size, epochs=epochs) if not by_features else {}
     start = weights or 'IMAGENET1K_V1' if judge == 'finetune' else 'random'
     side, learned = seen[['width', 'height']].min(axis=1).median(), len(listed)*(folds - 1)//folds
-    training = plan(side, learned, weights=start, device=device, **how)
+    training = plan(side, learned, start, device=device, **how)
     return _Plan(run_dir, images, found, seen, stands, listed, judge, training, features, network, replaced)
 
 # %% ../../nbs/audit/audit.ipynb #by-features

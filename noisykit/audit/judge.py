@@ -6,7 +6,6 @@
 __all__ = ['representatives', 'plan', 'check_audit', 'expected_minutes', 'train_folds', 'fold_runs', 'opinion_of_runs']
 
 # %% ../../nbs/audit/judge.ipynb #imports
-import socket
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from .opinion import Opinion
 from ..data.tables import image_list
 from ..detection.detectors import aum, common_labels, out_of_fold
-from ..networks import RESNETS, create_network, read_weights
+from ..networks import LITE0, create_network
 from ..record import Run, write_atomically
 from ..run import run_method
 from ..streams import stream
@@ -31,27 +30,17 @@ def representatives(images:pd.DataFrame, # as of `list_images`
     whole = seen[seen.broken.isna()]
     return pd.Series(whole.index, whole.index).groupby([whole.digest, images.label[whole.index]]).transform('first')
 
-# %% ../../nbs/audit/judge.ipynb #can-fetch
-def _can_fetch(model): # ImageNet's weights: they are here, or come within a moment
-    if model not in RESNETS: return False
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10) # seconds
-    try: read_weights(model, 'IMAGENET1K_V1')
-    except (OSError, RuntimeError): return False
-    finally: socket.setdefaulttimeout(before)
-    return True
-
 # %% ../../nbs/audit/judge.ipynb #def-plan
 def plan(side:float, # usual shorter side of the images, in pixels
          n:int, # images that a network learns from
-         model:str|None=None, weights:str|None=None, image_size:int|None=None, epochs:int|None=None, # None: chosen here
+         weights:str, # random, or as of `networks.read_weights`
+         model:str|None=None, image_size:int|None=None, epochs:int|None=None, # None: chosen here
          device:str|None=None)->dict: # model, weights, image_size, epochs, batch_size, lr
     "How the networks of an audit are trained"
     fast = device != 'cpu' and torch.cuda.is_available()
-    if weights is None: weights = 'IMAGENET1K_V1' if _can_fetch(model or 'resnet18') else 'random'
     if weights != 'random':
-        return dict(model=model or 'resnet18', weights=weights, image_size=image_size or (224 if fast else 112),
-                    epochs=epochs or 5, batch_size=32, lr=.01)
+        return dict(model=model or LITE0, weights=weights, image_size=image_size or (224 if fast else 112),
+                    epochs=epochs or 5, batch_size=32 if fast else 16, lr=.01)
     size = int(min(64 if fast else 48, max(16, side)))
     return dict(model=model or 'cnn', weights='random', image_size=image_size or size,
                 epochs=epochs or min(60, max(20, 1000*64//n)), batch_size=64, lr=.05)

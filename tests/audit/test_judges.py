@@ -74,7 +74,7 @@ WRONG = {
     "scratch": (dict(judge="scratch", weights="IMAGENET1K_V1"), "say judge finetune"),
     "file": (dict(judge="scratch", features_file="x.npy"), "setting of the judge features"),
 }
-UNTRAINABLE = ("efficientnet_lite0", None), ("cnn", None), ("resnet31", "weights.pt")
+UNTRAINABLE = ("mobilenet_v2", None), ("cnn", None), ("resnet31", "weights.pt")
 
 @pytest.mark.parametrize("name", WRONG)
 def test_settings_that_do_not_go_together(name):
@@ -174,4 +174,11 @@ def test_what_annotators_agree_on_is_beside_the_rank(column, tmp_path):
 def test_a_backbone_brings_the_mean_that_it_was_trained_with():
     ends = torch.tensor([0., 1.]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     assert Normalised(torch.nn.Identity(), (.5,)*3, (.25,)*3)(ends)[:, 0, 0, 0].tolist() == [-2, 2]
-    assert create_backbone().mean.flatten().tolist() == [.5]*3 # Lite0 is not of ImageNet's own mean
+
+def test_lite0_sees_pixels_from_minus_one_to_one():
+    "Whether it gives features or is trained"
+    seen, ends = [], torch.tensor([0., 1.]).view(2, 1, 1, 1).expand(2, 3, 8, 8)
+    net = create_backbone()
+    net.net.body.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.inference_mode(): net(ends)
+    assert torch.allclose(seen[0], 2*ends - 1, atol=1e-5)
