@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from .backbone import SIZE, create_backbone, picture_features
-from .features import opinion_from_features
+from .features import opinion_from_features, pooled_opinion
 from .judge import check_audit, opinion_of_runs, plan, representatives, train_folds
 from .look import find_problems, look_at_all, look_for_images
 from .opinion import judge_labels, numbers_of, score_words
@@ -31,7 +31,7 @@ from ..data.scan import natural
 from ..data.tables import image_list, read_table
 from ..doors import read_features
 from ..errors import Refused, check_name, check_type, shown_as_sentence
-from ..networks import LITE0, NETWORKS, RESNETS, NotDownloaded, read_weights
+from ..networks import LITE0, NETWORKS, RESNETS, NotDownloaded
 from ..notebook import near
 from ..project import home
 from ..record import write_atomically
@@ -127,8 +127,7 @@ def who_can_judge(judge:str, # of `JUDGES`
     "Who judges on this machine. ValueError for a network that cannot be had, OSError for a file that is not there"
     name = (model or LITE0) + (f'-{Path(weights).stem}' if weights else '')
     try:
-        if judge == 'finetune': read_weights(model or LITE0, weights or 'IMAGENET1K_V1')
-        if judge != 'features' or features_file is not None: return judge, name, None, ''
+        if judge == 'scratch' or features_file is not None: return judge, name, None, ''
         return judge, name, create_backbone(model, weights), ''
     except NotDownloaded as error:
         said = (f"{error}. So {LITE0}, which came with the kit, judges by its features: a small network, which may "
@@ -153,8 +152,8 @@ class _Plan:
     listed:pd.DataFrame # as of `images_to_train_on`
     judge:str # one of `JUDGES`
     training:dict # as of `plan`; for the judge features, how a second training may be done
-    features:object # the judge features: what they come from, a network or an array
-    network:str # the judge features: the name of the network
+    features:object # what features come from, a network or an array; None from scratch
+    network:str # the name of that network
     replaced:str # what judges in place of something else, and why; mostly empty
 
     @property
@@ -195,6 +194,12 @@ def _by_features(todo, image_size, folds, seed, device): # -> Opinion
         features = picture_features(net, listed.path.tolist(), listed.digest.tolist(), size, folder)
     return opinion_from_features(features.astype(np.float32), given, classes, folds, seed, source)
 
+def _opinion(todo, image_size, folds, seed, device, nproc): # of the judge that was chosen
+    before = None if todo.judge == 'scratch' else _by_features(todo, image_size, folds, seed, device)
+    if todo.judge == 'features': return before
+    trained = opinion_of_runs(train_folds(todo.listed, todo.run_dir, folds, todo.training, seed, device, nproc))
+    return trained if before is None else pooled_opinion(before, trained)
+
 # %% ../../nbs/audit/audit.ipynb #words
 def _words(data_dir, images, broken, opinion, replaced):
     "What was audited, and how"
@@ -211,7 +216,8 @@ def _first_words(todo, problems, folds):
     if todo.replaced: there += f"{todo.replaced}\n"
     if todo.judge == 'features': return there + "judged by features: a regression and the votes of similar samples"
     model, weights, size, epochs = (todo.training[k] for k in ('model', 'weights', 'image_size', 'epochs'))
-    return there + f"{folds} networks, {model} ({weights}) at {size} pixels, {epochs} epochs each"
+    trained = f"{folds} networks, {model} ({weights}) at {size} pixels, {epochs} epochs each"
+    return there + trained + ("; before that, the network's features" if todo.judge == 'finetune' else '')
 
 # %% ../../nbs/audit/audit.ipynb #write
 def _write(run_dir, about, ranking, problems, page):
@@ -325,8 +331,7 @@ def audit(data_dir:str|Path, # a folder with one sub-folder a class, a csv, or w
     images, run_dir, problems = todo.images, todo.run_dir, find_problems(todo.images, todo.seen, folds)
     if todo.found: print(todo.found, flush=True)
     print(_first_words(todo, problems, folds), flush=True)
-    if todo.judge == 'features': opinion = _by_features(todo, image_size, folds, seed, device)
-    else: opinion = opinion_of_runs(train_folds(todo.listed, run_dir, folds, todo.training, seed, device, nproc))
+    opinion = _opinion(todo, image_size, folds, seed, device, nproc)
     ranking = rank_images(images, todo.stands, judge_labels(opinion).set_index(todo.listed.index), problems)
     ranking = with_agreement(ranking, data_dir, images.name)
     about = numbers_of(opinion, ranking) | _words(data_dir, images, todo.broken, opinion, todo.replaced)

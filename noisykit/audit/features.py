@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRENGTHS', 'WIDTHS', 'fold_numbers', 'held_out_probs', 'directions', 'likelihood', 'regression_probs', 'vote_probs',
-           'pooled', 'margin', 'opinion_from_features']
+           'pooled', 'margin', 'opinion_from_features', 'pooled_opinion']
 
 # %% ../../nbs/audit/features.ipynb #imports
 import warnings
@@ -136,3 +136,12 @@ def opinion_from_features(features, # [N, F] numbers, dense or sparse
              f"and the votes of similar samples (width {width:g}), pooled {weight:.0%} to {1 - weight:.0%}. Neither "
              "saw the label that it judged.")
     return Opinion(list(classes), given, probs, {'the margin of both judges together': margin(probs, given)}, words)
+
+# %% ../../nbs/audit/features.ipynb #def-pooled-opinion
+def pooled_opinion(first:Opinion, second:Opinion # of the same labels, in the same order
+                  )->Opinion:
+    "Two opinions as one: their logarithmic pool, ranked by its margin"
+    probs, weight = pooled(first.probs, second.probs, first.given)
+    words = f"{first.words} {second.words} The two opinions were pooled, {weight:.0%} to {1 - weight:.0%}."
+    scores = {'the margin of both opinions together': margin(probs, first.given)}
+    return Opinion(first.classes, first.given, probs, scores, words)
