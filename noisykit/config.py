@@ -48,7 +48,7 @@ class Config:
     scores_file:str|None = None # csv with columns index and score, from a run's scores/; with remove_ratio
     remove_ratio:float|None = setting(None, low=0, high=.99) # share of the training samples with the highest scores
     model:str = 'cnn' # a network's name
-    weights:str = 'random' # to start from: 'random', a file, or torchvision's name for its own
+    weights:str = 'random' # to start from: 'random', a file, or the name of a release: `read_weights`
     epochs:int = setting(30, low=1) # passes over the training set
     batch_size:int = setting(64, low=1) # samples of a step, at most, over all processes
     optimizer:str = setting('sgd', choices=('sgd', 'adam', 'adamw'))

@@ -178,5 +178,5 @@ def labels_of(images:pd.DataFrame, # with a column path
     said, paths = list_images(labels_file), [Path(path).resolve() for path in images.path]
     said = said.set_index(said.path.map(lambda path: Path(path).resolve())).label
     missing = [path for path in paths if path not in said.index]
-    if missing: raise ValueError(f"labels_file {labels_file} does not name {missing[0]} and {len(missing) - 1} others")
+    if missing: raise ValueError(f"labels_file {labels_file} lacks {len(missing)} of the pictures: {missing[0]}, ...")
     return pd.Series(said[paths].to_numpy(), images.index)
