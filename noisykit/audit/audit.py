@@ -7,6 +7,7 @@ __all__ = ['RANKING', 'LEAST', 'JUDGES', 'rank_images', 'with_agreement', 'check
            'choose_judge', 'who_can_judge', 'check_finetune', 'row_problems', 'audit']
 
 # %% ../../nbs/audit/audit.ipynb #imports
+import hashlib
 import json
 import shlex
 import shutil
@@ -125,7 +126,7 @@ def who_can_judge(judge:str, # of `JUDGES`
                   model:str|None, weights:str|None, features_file=None # as of `audit`
                  )->tuple: # (judge, name of the network, the network if its features are needed, what was replaced)
     "Who judges on this machine. ValueError for a network that cannot be had, OSError for a file that is not there"
-    name = (model or LITE0) + (f'-{Path(weights).stem}' if weights else '')
+    name = _network_name(model or LITE0, weights)
     try:
         if judge == 'scratch' or features_file is not None: return judge, name, None, ''
         return judge, name, create_backbone(model, weights), ''
@@ -134,6 +135,13 @@ def who_can_judge(judge:str, # of `JUDGES`
                 "find fewer wrong labels")
         return 'features', LITE0, create_backbone(), said
 
+def _network_name(model, weights): # other weights, another name: what was computed is kept under it
+    if weights in (None, 'IMAGENET1K_V1'): return model
+    if not Path(weights).is_file(): return f'{model}-{weights}'
+    digest = hashlib.blake2b(Path(weights).read_bytes(), digest_size=4).hexdigest()
+    return f'{model}-{Path(weights).stem}-{digest}'
+
+# %% ../../nbs/audit/audit.ipynb #def-check-finetune
 def check_finetune(model:str|None, weights:str|None): # as of `audit`
     "ValueError for a network that the judge finetune cannot train"
     if model in (None, LITE0, *RESNETS) or (model in NETWORKS and weights is not None): return

@@ -68,7 +68,7 @@ def _of_timm(model, weights): # as above
 
 # %% ../../nbs/audit/backbone.ipynb #def-create-backbone
 def create_backbone(model:str|None=None, # None: EfficientNet-Lite0
-                    weights:str|Path|None=None # a file, torchvision's release for a ResNet; None: those of ImageNet
+                    weights:str|Path|None=None # a file, or the name of a release; None: those of ImageNet
                    )->nn.Module: # float [B, 3, H, W], 0 to 1 -> [B, F], in evaluation
     "A network that gives features. ValueError for an unknown one, OSError for weights that cannot be had"
     model, around = model or LITE0, IMAGENET

@@ -17,6 +17,7 @@ from ..data.scan import shown
 from ..data.tables import read_table
 from ..errors import check_name
 from ..record import Run, write_atomically
+from ..resolve import resolve
 from ..run import run_method
 from ..train.method import parse_method
 
@@ -128,26 +129,32 @@ def probe_words(source:Run|str|Path, decisions:str|Path, out:str|Path)->str: # a
 def compare_trainings(source:Run|str|Path, decisions:str|Path, out:str|Path, # as of `use_decisions`
                       methods=('ce',), # after the decisions; where one needs a probe, it is what was reviewed
                       device:str|None=None)->pd.DataFrame: # a row for before and for each method
-    "Accuracy on the same held-out images, before and after the decisions; runs that are there are read"
-    out, settings = Path(out), use_decisions(source, decisions, out)
-    before, usual = _before(review_items(source), settings, out, dict(device=device, quiet=True))
-    runs = dict(before=before)
+    """Accuracy on the same held-out images, before and after the decisions; runs that are there are read.
+    ValueError, before anything is trained, for a method that cannot be trained as the first network was"""
+    out, items, settings, plans = Path(out), review_items(source), use_decisions(source, decisions, out), {}
+    usual = dict(device=device) | _as_before(items)
     for method in methods:
         needs = parse_method(method, {}).method.needs_probe
         data = with_reviewed_probe(settings, out) if needs else dict(probe_size=0) | settings
-        runs[f'after, {method}'] = run_method(method=method, run_dir=str(out/method), **usual | data)
+        plans[method] = usual | data | dict(method=method, run_dir=str(out/method))
+        resolve(**plans[method])
+    runs = {'before': _before(items, settings | usual, out)}
+    runs |= {f'after, {method}': run_method(**plan, quiet=True) for method, plan in plans.items()}
     return pd.DataFrame({name: trained_row(run) for name, run in runs.items()}).T
 
 # %% ../../nbs/audit/decisions.ipynb #before
 TRAINING = ('model', 'weights', 'epochs', 'batch_size', 'optimizer', 'lr', 'momentum', 'nesterov', 'weight_decay',
-            'schedule', 'grad_clip', 'precision') # what a second training has from the first
+            'schedule', 'grad_clip', 'precision', 'batch_norm') # what a second training has from the first
 
-def _before(items, settings, out, usual): # run before the decisions, settings of the others beside the data
-    if isinstance(items, AuditItems):
-        labels = dict(noise_file=str(out/'before.csv'), probe_size=0)
-        return run_method(method='ce', run_dir=str(out/'before'), **usual | settings | labels), usual
+def _as_before(items): # settings of training; those of an audit are in its data
+    if isinstance(items, AuditItems): return {}
     config = items.run.config
-    return items.run, usual | {name: config[name] for name in TRAINING if config.get(name) is not None}
+    return {name: config[name] for name in TRAINING if config.get(name) is not None}
+
+def _before(items, settings, out): # run before the decisions
+    if not isinstance(items, AuditItems): return items.run
+    labels = dict(noise_file=str(out/'before.csv'), probe_size=0)
+    return run_method(method='ce', run_dir=str(out/'before'), quiet=True, **settings | labels)
 
 # %% ../../nbs/audit/decisions.ipynb #def-trained-row
 def trained_row(run:Run)->dict: # method, images, probe, test_accuracy

@@ -140,7 +140,9 @@ def opinion_from_features(features, # [N, F] numbers, dense or sparse
 # %% ../../nbs/audit/features.ipynb #def-pooled-opinion
 def pooled_opinion(first:Opinion, second:Opinion # of the same labels, in the same order
                   )->Opinion:
-    "Two opinions as one: their logarithmic pool, ranked by its margin"
+    "Two opinions as one: their logarithmic pool, ranked by its margin; ValueError for opinions of other labels"
+    if list(first.classes) != list(second.classes) or not np.array_equal(first.given, second.given):
+        raise ValueError("these two opinions are not of the same labels in the same order")
     probs, weight = pooled(first.probs, second.probs, first.given)
     words = f"{first.words} {second.words} The two opinions were pooled, {weight:.0%} to {1 - weight:.0%}."
     scores = {'the margin of both opinions together': margin(probs, first.given)}

@@ -12,13 +12,14 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 
 import warm
-from noisykit.audit.audit import audit, check_finetune, choose_judge
+from noisykit.audit.audit import audit, check_finetune, choose_judge, who_can_judge
 from noisykit.audit.backbone import Normalised, create_backbone, picture_features, without_last
 from noisykit.audit.features import fold_numbers, held_out_probs, opinion_from_features
 from noisykit.audit.look import list_images
 from noisykit.audit.opinion import judge_labels, suspicion
 from noisykit.errors import Refused
 from noisykit.networks import create_network
+from noisykit.train.batchnorm import set_batch_norm
 from refusals import refused
 
 DIGITS = load_digits()
@@ -132,7 +133,9 @@ def test_an_audit_by_a_backbone(tmp_path):
     torch.save(create_network("cnn", 10).state_dict(), tmp_path/"cnn.pt")
     settings = dict(model="cnn", weights=tmp_path/"cnn.pt", image_size=16, folds=3, device="cpu")
     first = audit(tmp_path/"own", tmp_path/"run", **settings)
-    kept = sorted((tmp_path/"run/features/cnn-cnn-16").iterdir())
+    [folder] = (tmp_path/"run/features").iterdir() # its name has a digest of the weights
+    kept = sorted(folder.iterdir())
+    assert folder.name.startswith("cnn-cnn-") and folder.name.endswith("-16")
     shutil.move(tmp_path/"own"/first.path[0], tmp_path/"own"/first.suggested[0]/"again.png")
     with refused(text="audit of other images", kinds=Refused): audit(tmp_path/"own", tmp_path/"run", **settings)
     assert [path.name for path in kept] == ["00000.npz"]
@@ -182,3 +185,28 @@ def test_lite0_sees_pixels_from_minus_one_to_one():
     net.net.body.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.inference_mode(): net(ends)
     assert torch.allclose(seen[0], 2*ends - 1, atol=1e-5)
+
+def test_other_weights_have_other_features(tmp_path):
+    "Also under the same name of the file"
+    names = set()
+    for seed in 0, 1:
+        torch.manual_seed(seed)
+        (tmp_path/str(seed)).mkdir()
+        torch.save(create_network("cnn", 10).state_dict(), tmp_path/str(seed)/"best.pt")
+        names.add(who_can_judge("features", "cnn", tmp_path/str(seed)/"best.pt")[1])
+    assert len(names) == 2
+    assert who_can_judge("features", None, "IMAGENET1K_V1")[1] == who_can_judge("features", None, None)[1]
+
+def test_finetune_as_it_comes(tmp_path):
+    "Lite0 with its own weights, features and networks"
+    write(tmp_path/"own", 24)
+    audit(tmp_path/"own", tmp_path/"run", judge="finetune", image_size=32, epochs=1, folds=2, device="cpu")
+    about = json.loads((tmp_path/"run/audit.json").read_text())
+    assert about["training"]["model"] == "efficientnet_lite0" and about["training"]["weights"] == "IMAGENET1K_V1"
+    assert "features of efficientnet_lite0" in about["what"] and "The two opinions were pooled" in about["what"]
+
+def test_synced_batch_norm_leaves_relu_alone():
+    net, x = create_network("efficientnet_lite0", 4, 3, "IMAGENET1K_V1").eval(), torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = net(x)
+        assert torch.equal(set_batch_norm(net, "synced")(x), before)

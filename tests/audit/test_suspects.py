@@ -290,7 +290,8 @@ def test_pretrained_weights_stay(tmp_path):
     settings = dict(judge="finetune", model="resnet18", weights=weights, image_size=32, epochs=1, folds=2)
     audit(own, tmp_path/"audit", **settings, device="cpu")
     assert "The two opinions were pooled" in json.loads((tmp_path/"audit/audit.json").read_text())["what"]
-    assert [path.name for path in (tmp_path/"audit/features").iterdir()] == ["resnet18-pretrained-32"]
+    [kept] = (tmp_path/"audit/features").iterdir()
+    assert kept.name.startswith("resnet18-pretrained-")
     items = review_items(tmp_path/"audit")
     write_decisions(decide(items, items.table.image[0], "remove"), tmp_path/"decisions.csv")
     settings = use_decisions(tmp_path/"audit", tmp_path/"decisions.csv", tmp_path/"used")
