@@ -32,7 +32,7 @@ from ..data.scan import natural
 from ..data.tables import image_list, read_table
 from ..doors import read_features
 from ..errors import Refused, check_name, check_type, shown_as_sentence
-from ..networks import LITE0, NETWORKS, RESNETS, NotDownloaded
+from ..networks import LITE0, NETWORKS, RELEASED, NotDownloaded
 from ..notebook import near
 from ..project import home
 from ..record import write_atomically
@@ -144,8 +144,8 @@ def _network_name(model, weights): # other weights, another name: what was compu
 # %% ../../nbs/audit/audit.ipynb #def-check-finetune
 def check_finetune(model:str|None, weights:str|None): # as of `audit`
     "ValueError for a network that the judge finetune cannot train"
-    if model in (None, LITE0, *RESNETS) or (model in NETWORKS and weights is not None): return
-    raise ValueError(f"judge finetune trains one of {', '.join([LITE0, *RESNETS])}, or another network of the kit "
+    if model in (None, *RELEASED) or (model in NETWORKS and weights is not None): return
+    raise ValueError(f"judge finetune trains one of {', '.join(RELEASED)}, or another network of the kit "
                      f"with a file of weights; got model {model!r}: say judge features for it")
 
 # %% ../../nbs/audit/audit.ipynb #def-plan

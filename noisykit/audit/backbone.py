@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .look import list_images, look_at_all
 from ..data.pixels import opened
 from ..doors import open_arrays, read_features, read_torch
-from ..networks import IMAGENET, LITE0, NETWORKS, RESNETS, TEXT_NETWORKS, NotDownloaded, create_network
+from ..networks import IMAGENET, LITE0, NETWORKS, RELEASED, TEXT_NETWORKS, NotDownloaded, create_network
 from ..numerics import keep_memory
 from ..processes import BAR
 from ..record import write_atomically
@@ -73,7 +73,7 @@ def create_backbone(model:str|None=None, # None: EfficientNet-Lite0
     "A network that gives features. ValueError for an unknown one, OSError for weights that cannot be had"
     model, around = model or LITE0, IMAGENET
     if model in NETWORKS and model not in TEXT_NETWORKS:
-        weights = weights or ('IMAGENET1K_V1' if model in (LITE0, *RESNETS) else None)
+        weights = weights or ('IMAGENET1K_V1' if model in RELEASED else None)
         if weights is None:
             raise ValueError(f"the network '{model}' has no pretrained weights: name a file with weights")
         net = without_last(create_network(model, 2, 3, weights))
